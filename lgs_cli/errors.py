@@ -1,0 +1,54 @@
+"""The errors that a user sees, each one line long and each with its exit code."""
+
+from __future__ import annotations
+
+
+class LgsError(Exception):
+    """An error whose message is meant for the user, on one line.
+
+    Attributes
+    ----------
+    exit_code : int
+        What ``lgs`` exits with when this error ends the run.
+    """
+
+    exit_code = 1
+
+
+class UsageError(LgsError):
+    """The command was asked for something it refuses to do."""
+
+    exit_code = 2
+
+
+class NoImagesError(LgsError):
+    """None of the inputs holds an image."""
+
+    exit_code = 3
+
+
+class ImageError(LgsError):
+    """One image cannot be read, processed or written; the message is the reason alone."""
+
+
+class StorageError(LgsError):
+    """The disk itself refuses output (full, quota, read-only): no later image can fare better."""
+
+
+class MissingExtraError(LgsError):
+    """An optional dependency is not installed.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, as the subject of a sentence: ``"a .pt2 model"``.
+    package : str
+        The package that is missing.
+    extra : str
+        The extra of ``lgs-cli`` that brings it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what} needs {package}: pip install 'lgs-cli[{extra}]'")

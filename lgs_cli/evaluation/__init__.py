@@ -1,0 +1,1 @@
+"""Attacks on a model, and the table of what each defense saves."""

@@ -1,0 +1,51 @@
+"""The image formats by name: suffixes, and what each can hold. Light: opens no pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """One image format.
+
+    Attributes
+    ----------
+    name : str
+        What ``--format`` takes.
+    suffixes : tuple of str
+        Lower case, with the dot; the first is the one that new files get.
+    writable : bool
+        Whether images can be written in it.
+    lossy : bool
+        Whether ``--quality`` means something to it.
+    alpha : bool
+        Whether it holds an alpha channel.
+    deep : bool
+        Whether it holds 16 bits a channel.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    writable: bool = True
+    lossy: bool = False
+    alpha: bool = True
+    deep: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    form.name: form
+    for form in (
+        Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), lossy=True, alpha=False),
+        Format("png", (".png", ".apng"), deep=True),
+        Format("webp", (".webp",), lossy=True),
+        Format("tiff", (".tif", ".tiff"), deep=True),
+        Format("bmp", (".bmp", ".dib"), alpha=False),
+        Format("avif", (".avif",), lossy=True),
+        Format("jp2", (".jp2", ".j2k", ".jpx"), deep=True),
+        Format("pnm", (".ppm", ".pgm", ".pbm", ".pnm"), alpha=False, deep=True),
+        Format("gif", (".gif",), writable=False),
+    )
+}
+
+SUFFIXES = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
