@@ -1,0 +1,187 @@
+"""Labeled photographs: which there are, and what a model sees of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from lgs_cli.errors import ImageError, NoImagesError, UsageError
+from lgs_cli.evaluation.settings import Preprocessing
+from lgs_cli.formats import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One image and the class it shows.
+
+    Attributes
+    ----------
+    name : str
+        Path below the folder it was found in, with ``/``.
+    path : Path
+        Where the file lies.
+    label : int
+        Its class, from 0.
+    """
+
+    name: str
+    path: Path
+    label: int
+
+
+def find(folder: Path, labels: Path | None = None) -> list[Photograph]:
+    """List the labeled images of a folder, sorted by name.
+
+    Parameters
+    ----------
+    folder : Path
+        Images; without `labels` in one subfolder a class (ImageFolder layout): a subfolder named
+        by a number is that class, otherwise the sorted subfolders are classes 0, 1, and so on.
+    labels : Path, optional
+        CSV with the columns ``file`` (path below `folder`) and ``label`` (class from 0). Images
+        it does not list are left out.
+
+    Returns
+    -------
+    list of Photograph
+
+    Raises
+    ------
+    UsageError
+        Where the folder or the CSV does not exist, or the CSV is not such a table or lists a
+        file that does not exist.
+    NoImagesError
+        Where no image has a label.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a directory")
+    found = _from_csv(folder, labels) if labels else _from_subfolders(folder)
+    if not found:
+        hint = "" if labels else "; give --labels FILE.csv, or put each class into its subfolder"
+        raise NoImagesError(f"{folder} holds no labeled image{hint}")
+    return sorted(found, key=lambda photograph: photograph.name)
+
+
+def _from_csv(folder: Path, labels: Path) -> list[Photograph]:
+    try:
+        with labels.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {labels}: {error}") from None
+    if rows and not {"file", "label"} <= set(rows[0]):
+        raise UsageError(f"{labels} has no columns 'file' and 'label'")
+    found = []
+    for line, row in enumerate(rows, start=2):
+        file, label = row["file"] or "", (row["label"] or "").strip()
+        if not label.isdecimal():
+            raise UsageError(f"{labels}, line {line}: label {label!r} is not a class number")
+        path = folder / file
+        if not path.is_file():
+            raise UsageError(f"{labels}, line {line}: {path} does not exist")
+        found.append(Photograph(Path(file).as_posix(), path, int(label)))
+    return found
+
+
+def _from_subfolders(folder: Path) -> list[Photograph]:
+    classes = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    numbered = all(path.name.isdecimal() for path in classes)
+    return [
+        Photograph(path.relative_to(folder).as_posix(), path, label)
+        for index, subfolder in enumerate(classes)
+        for label in [int(subfolder.name) if numbered else index]
+        for path in subfolder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    """Read one image as (H, W, 3) uint8 RGB.
+
+    Raises
+    ------
+    ImageError
+        Where the file is not a whole image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is not an image") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{path}: {error}") from None
+
+
+def fit(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resize and crop one image to what a model sees.
+
+    Parameters
+    ----------
+    image : ndarray
+        uint8 (H, W, 3).
+    preprocessing : Preprocessing
+        Its `resize` and `crop` are used.
+
+    Returns
+    -------
+    ndarray
+        uint8 (crop, crop, 3), or as large as the resized image where `crop` is 0.
+
+    Raises
+    ------
+    ValueError
+        Where the image is smaller than the crop.
+    """
+    height, width = image.shape[:2]
+    if preprocessing.resize and min(height, width) != preprocessing.resize:
+        ratio = preprocessing.resize / min(height, width)
+        size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        height, width = image.shape[:2]
+    side = preprocessing.crop
+    if not side:
+        return image
+    if min(height, width) < side:
+        raise ValueError(f"{width}×{height} is smaller than the crop of {side} px")
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def load(
+    photographs: Sequence[Photograph], preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
+    """Read photographs as a model sees them.
+
+    Returns
+    -------
+    ndarray
+        uint8 (N, H, W, 3), RGB.
+
+    Raises
+    ------
+    ImageError
+        Where one cannot be read, or differs from the first in size.
+    """
+    images: list[NDArray[Any]] = []
+    for photograph in photographs:
+        try:
+            image = fit(read(photograph.path), preprocessing)
+        except ValueError as error:
+            raise ImageError(f"{photograph.path}: {error}") from None
+        if images and image.shape != images[0].shape:
+            raise ImageError(
+                f"{photograph.path} is {image.shape[1]}×{image.shape[0]}, the images before it "
+                f"{images[0].shape[1]}×{images[0].shape[0]}: crop them to one size"
+            )
+        images.append(image)
+    return np.stack(images)
