@@ -1,4 +1,4 @@
-"""The image formats by name: suffixes, and what each can hold. Light: opens no pixel."""
+"""The formats of images and the styles of mask pictures, by name. Light: opens no pixel."""
 
 from __future__ import annotations
 
@@ -49,3 +49,5 @@ FORMATS: dict[str, Format] = {
 }
 
 SUFFIXES = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
+
+MASK_STYLES = ("heatmap", "overlay", "binary", "side-by-side")
