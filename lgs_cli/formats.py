@@ -40,7 +40,7 @@ FORMATS: dict[str, Format] = {
         Format("png", (".png", ".apng"), deep=True),
         Format("webp", (".webp",), lossy=True),
         Format("tiff", (".tif", ".tiff"), deep=True),
-        Format("bmp", (".bmp", ".dib"), alpha=False),
+        Format("bmp", (".bmp", ".dib")),
         Format("avif", (".avif",), lossy=True),
         Format("jp2", (".jp2", ".j2k", ".jpx"), deep=True),
         Format("pnm", (".ppm", ".pgm", ".pbm", ".pnm"), alpha=False, deep=True),
