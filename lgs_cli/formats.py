@@ -1,4 +1,4 @@
-"""The image formats by name: suffixes, and what each can hold. Light: opens no pixel."""
+"""The formats of images and the styles of mask pictures, by name. Light: opens no pixel."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FORMATS: dict[str, Format] = {
         Format("png", (".png", ".apng"), deep=True),
         Format("webp", (".webp",), lossy=True),
         Format("tiff", (".tif", ".tiff"), deep=True),
-        Format("bmp", (".bmp", ".dib"), alpha=False),
+        Format("bmp", (".bmp", ".dib")),
         Format("avif", (".avif",), lossy=True),
         Format("jp2", (".jp2", ".j2k", ".jpx"), deep=True),
         Format("pnm", (".ppm", ".pgm", ".pbm", ".pnm"), alpha=False, deep=True),
@@ -49,3 +49,5 @@ FORMATS: dict[str, Format] = {
 }
 
 SUFFIXES = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
+
+MASK_STYLES = ("heatmap", "overlay", "binary", "side-by-side")

@@ -26,9 +26,11 @@ def full_scale(dtype: np.dtype[Any]) -> float:
     TypeError
         For any other dtype.
     """
-    if dtype == np.uint8 or dtype == np.uint16:
-        return float(np.iinfo(dtype).max)
-    if np.issubdtype(dtype, np.floating):
+    if dtype == np.uint8:
+        return 255.0
+    if dtype == np.uint16:
+        return 65535.0
+    if dtype.kind == "f":
         return 1.0
     raise TypeError(f"pixels are {dtype}; they must be uint8, uint16 or floating in [0, 1]")
 

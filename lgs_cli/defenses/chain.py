@@ -1,0 +1,114 @@
+"""Methods as a user writes them: names, parameters as text, several in a row. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any, NamedTuple, get_type_hints
+
+from lgs_cli.defenses import DEFENSES, Defense
+from lgs_cli.defenses.params import Params
+
+
+class Step(NamedTuple):
+    """One defense of a chain, with its parameters."""
+
+    name: str
+    params: Params
+
+    @property
+    def defense(self) -> Defense:
+        """The registered defense."""
+        return DEFENSES[self.name]
+
+
+Chain = tuple[Step, ...]
+
+
+def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Chain:
+    """Read a chain of methods and their parameters.
+
+    Parameters
+    ----------
+    method : str
+        Names separated by commas, applied in that order: ``"median,lgs"``.
+    assignments : sequence of (str, value)
+        Parameters by name, each as text or as a value. A name that several methods of the chain
+        have must say whose it is: ``"median.window"``.
+
+    Returns
+    -------
+    tuple of Step
+        One step a method.
+
+    Raises
+    ------
+    ValueError
+        Where a method or parameter is unknown or a value is out of range; the message lists the
+        valid names.
+    """
+    names = [name.strip() for name in method.split(",")]
+    for name in names:
+        if name not in DEFENSES:
+            raise ValueError(f"no method {name!r}; there are {', '.join(DEFENSES)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{method!r} names a method twice")
+    given: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for key, value in assignments:
+        owner, name = _owner(key, names)
+        given[owner][name] = _parse_value(DEFENSES[owner].params, name, value)
+    return tuple(Step(name, DEFENSES[name].params(**given[name])) for name in names)
+
+
+def _owner(key: str, names: Sequence[str]) -> tuple[str, str]:
+    """Find the method of the chain that a parameter belongs to."""
+    valid = {name: [spec.name for spec in fields(DEFENSES[name].params)] for name in names}
+    method, dot, parameter = key.rpartition(".")
+    parameter = parameter.replace("-", "_")
+    owners = [name for name in names if parameter in valid[name] and (not dot or name == method)]
+    if len(owners) == 1:
+        return owners[0], parameter
+    if owners:
+        choices = " or ".join(f"{name}.{parameter}" for name in owners)
+        raise ValueError(f"parameter {key!r} is ambiguous: say {choices}")
+    listing = "; ".join(f"{name} has {', '.join(valid[name])}" for name in names)
+    raise ValueError(f"no parameter {key!r}: {listing}")
+
+
+def _parse_value(params: type[Params], name: str, value: Any) -> Any:
+    """Turn text into a parameter's type; anything else is left to the dataclass to check."""
+    if not isinstance(value, str):
+        return value
+    expected = get_type_hints(params)[name]
+    if expected is bool:
+        known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return known.get(value.lower(), value)
+    try:
+        return expected(value)
+    except ValueError:
+        return value
+
+
+def describe(chain: Chain) -> dict[str, Any]:
+    """Give a chain's parameters by name, as reports show them.
+
+    Parameters
+    ----------
+    chain : tuple of Step
+        A chain.
+
+    Returns
+    -------
+    dict
+        ``{"smoothing": 2.3, ...}`` for one method, ``{"lgs.smoothing": 2.3, ...}`` for several.
+    """
+    return {
+        name if len(chain) == 1 else f"{step.name}.{name}": value
+        for step in chain
+        for name, value in asdict(step.params).items()
+    }
+
+
+def method_name(chain: Chain) -> str:
+    """Name a chain as ``--method`` takes it: ``"median,lgs"``."""
+    return ",".join(step.name for step in chain)

@@ -1,0 +1,280 @@
+"""One image from disk to disk: the work of a worker, and the record of what came of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lgs_cli.defenses.chain import Chain
+from lgs_cli.errors import ImageError, LgsError, StorageError
+from lgs_cli.storage import write
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lgs_cli.image_io import Picture
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for every image of a run.
+
+    Attributes
+    ----------
+    chain : tuple of Step
+        The defenses, applied in order.
+    format : str or None
+        A name of ``FORMATS`` that all outputs get; None keeps each image's own.
+    quality : int or None
+        Quality of lossy formats, 1 to 100; None keeps the input's where it is known.
+    mask_style : str
+        One of ``visualize.STYLES``.
+    max_pixels : int
+        Larger images fail.
+    """
+
+    chain: Chain
+    format: str | None = None
+    quality: int | None = None
+    mask_style: str = "heatmap"
+    max_pixels: int = 500_000_000
+
+
+class Job(NamedTuple):
+    """One image to clean.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the order of the run.
+    source, output : str
+        Paths to read and to write.
+    mask : str or None
+        Path of the visualization, where one is wanted.
+    """
+
+    index: int
+    source: str
+    output: str
+    mask: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one image. Plain values only: it crosses processes by the million.
+
+    Attributes
+    ----------
+    index : int
+        The job's.
+    source, output, mask : str or None
+        Paths; `output` and `mask` are None where none was written.
+    status : str
+        ``"done"``, ``"skipped"`` or ``"failed"``.
+    error : str or None
+        Why it failed, on one line, without the path.
+    width, height : int or None
+        Pixels, where the image could be read.
+    format : str or None
+        The format written.
+    coverage : float or None
+        Share of pixels with mask > 0; the mean over the frames.
+    unchanged : bool
+        Whether the defense found nothing to change.
+    seconds : float
+        What the image took.
+    notes : tuple of str
+        What is not as it was: ``"palette became RGB"``.
+    source_size, source_mtime_ns, output_size : int or None
+        Bytes, nanoseconds and bytes, by which a later run knows that nothing changed.
+    disk : bool
+        Whether the failure is the disk's, and every later image would meet it too.
+    """
+
+    index: int
+    source: str
+    output: str | None = None
+    mask: str | None = None
+    status: str = "done"
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    coverage: float | None = None
+    unchanged: bool = False
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    source_size: int | None = None
+    source_mtime_ns: int | None = None
+    output_size: int | None = None
+    disk: bool = False
+
+
+def process(job: Job, settings: Settings) -> Result:
+    """Clean one image from disk to disk.
+
+    Parameters
+    ----------
+    job : Job
+        What to read and write.
+    settings : Settings
+        How.
+
+    Returns
+    -------
+    Result
+        Done or failed; never an exception, whatever the image holds.
+    """
+    from lgs_cli import image_io
+
+    start = time.perf_counter()
+    try:
+        picture = image_io.read(job.source, max_pixels=settings.max_pixels)
+        stat = os.stat(job.source)
+        cleaned = clean(picture, settings, with_mask=job.mask is not None)
+        write(job.output, cleaned.data)
+        if job.mask is not None:
+            assert cleaned.mask is not None
+            write(job.mask, cleaned.mask)
+    except Exception as error:
+        reason = error if isinstance(error, LgsError) else f"{type(error).__name__}: {error}"
+        return Result(
+            job.index,
+            job.source,
+            status="failed",
+            error=" ".join(str(reason).split()) or type(error).__name__,
+            seconds=time.perf_counter() - start,
+            disk=isinstance(error, StorageError),
+        )
+    return Result(
+        job.index,
+        job.source,
+        job.output,
+        job.mask,
+        width=picture.width,
+        height=picture.height,
+        format=cleaned.format,
+        coverage=cleaned.coverage,
+        unchanged=cleaned.coverage == 0,
+        seconds=time.perf_counter() - start,
+        notes=cleaned.notes,
+        source_size=stat.st_size,
+        source_mtime_ns=stat.st_mtime_ns,
+        output_size=len(cleaned.data),
+    )
+
+
+class CleanedFile(NamedTuple):
+    """A cleaned image as bytes.
+
+    Attributes
+    ----------
+    data : bytes
+        The image file.
+    mask : bytes or None
+        The visualization as PNG, where one was asked for.
+    format : str
+        The name of the format of `data`.
+    coverage : float
+        Share of pixels with mask > 0; the mean over the frames.
+    notes : tuple of str
+        What is not as it was.
+    """
+
+    data: bytes
+    mask: bytes | None
+    format: str
+    coverage: float
+    notes: tuple[str, ...]
+
+
+def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> CleanedFile:
+    """Run the chain of defenses over every frame of a picture, and encode the outcome.
+
+    Parameters
+    ----------
+    picture : Picture
+        A decoded image file.
+    settings : Settings
+        The chain, and how to write.
+    with_mask : bool
+        Whether a visualization is wanted; of several frames it shows the one with the largest
+        coverage.
+
+    Returns
+    -------
+    CleanedFile
+        The input's own bytes, where the defense changed nothing and the format stays.
+
+    Raises
+    ------
+    ImageError
+        Where the format cannot hold the picture, or memory runs out.
+    """
+    from lgs_cli import image_io, visualize
+
+    frames, coverages = [], []
+    shown: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
+    try:
+        for frame in picture.frames:
+            cleaned, mask, coverage = defend(frame, settings.chain, with_mask=with_mask)
+            if mask is not None and (shown is None or coverage > max(coverages)):
+                shown = frame, mask, cleaned
+            frames.append(cleaned)
+            coverages.append(coverage)
+        coverage = sum(coverages) / len(coverages)
+        format = settings.format or picture.format
+        if coverage == 0 and format == picture.format and settings.quality is None:
+            data, notes = picture.data, ()
+        else:
+            data = image_io.encode(picture, frames, format=format, quality=settings.quality)
+            notes = (*picture.notes, *image_io.losses(picture, format))
+        png = None
+        if shown is not None:
+            png = image_io.encode_png(visualize.render(settings.mask_style, *shown))
+    except MemoryError as error:
+        raise ImageError("not enough memory") from error
+    return CleanedFile(data, png, format, coverage, notes)
+
+
+def defend(
+    image: NDArray[Any], chain: Chain, *, with_mask: bool
+) -> tuple[NDArray[Any], NDArray[Any] | None, float]:
+    """Apply a chain of defenses to one frame.
+
+    Parameters
+    ----------
+    image : ndarray
+        Pixels as DEFENSES take them.
+    chain : tuple of Step
+        The defenses.
+    with_mask : bool
+        Whether the mask is wanted.
+
+    Returns
+    -------
+    image : ndarray
+        The cleaned pixels.
+    mask : ndarray or None
+        float32 (H, W) in [0, 1]: the strongest of the steps' masks at each pixel.
+    coverage : float
+        Share of pixels that some step masked; with several steps at least each one's.
+    """
+    import numpy as np
+
+    several = len(chain) > 1
+    masks = []
+    coverage = 0.0
+    for step in chain:
+        cleaned = step.defense.apply(image, step.params, with_mask=with_mask or several)
+        image, coverage = cleaned.image, cleaned.coverage
+        if cleaned.mask is not None:
+            masks.append(cleaned.mask)
+    if not masks:
+        return image, None, coverage
+    mask = masks[0] if not several else np.maximum.reduce(masks)
+    if several:
+        coverage = float(np.count_nonzero(mask) / mask.size)
+    return image, mask if with_mask else None, coverage
