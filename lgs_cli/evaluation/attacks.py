@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from lgs_cli import image_io
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import dataset
 
@@ -186,9 +186,7 @@ def save(folder: Path, images: NDArray[np.uint8], records: Sequence[Attacked]) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     for image, record in zip(images, records, strict=True):
-        path = folder / record.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
+        image_io.write(str(folder / record.file), image_io.encode_png(image))
     with (folder / RECORDS).open("a", encoding="utf-8") as stream:
         stream.writelines(f"{json.dumps(asdict(record))}\n" for record in records)
 

@@ -19,8 +19,8 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from PIL import Image
 from torch import Tensor
 
-from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import LgsParams, Params
+from lgs_cli.defenses.chain import Chain, Step
+from lgs_cli.defenses.params import LgsParams
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation.models import to_pixels, to_tensor
 
@@ -30,15 +30,13 @@ Layer = Callable[[Tensor], Tensor]
 _GATE_WIDTH = 0.02
 
 
-def layer(name: str, params: Params, backward: str = "auto") -> Layer:
+def layer(chain: Chain, backward: str = "auto") -> Layer:
     """Make a layer whose forward pass is a defense and whose backward pass has a gradient.
 
     Parameters
     ----------
-    name : str
-        A name of `DEFENSES`.
-    params : Params
-        Its parameters.
+    chain : tuple of Step
+        The defenses, in order; none: the layer does nothing.
     backward : str
         ``identity``: the gradient passes the defense unchanged, as in the paper. ``exact``: that
         of the defense written in torch, in which what is piecewise constant (the block gate of
@@ -55,32 +53,45 @@ def layer(name: str, params: Params, backward: str = "auto") -> Layer:
     UsageError
         Where the defense has no such gradient.
     """
-    exact: dict[str, Callable[[Any], Layer]] = {
-        "lgs": lambda p: partial(lgs, params=p),
-        "jpeg": lambda p: partial(jpeg, quality=p.quality),
-        "median": lambda p: partial(median, size=p.size),
-    }
+    layers = [_layer(step, backward) for step in chain]
+
+    def apply(x: Tensor) -> Tensor:
+        for one in layers:
+            x = one(x)
+        return x
+
+    return apply
+
+
+def _layer(step: Step, backward: str) -> Layer:
+    params: Any = step.params
+    exact: dict[str, Layer] = {}
+    if step.name == "lgs":
+        exact["lgs"] = partial(lgs, params=params)
+    elif step.name == "jpeg":
+        exact["jpeg"] = _straight_through(step, partial(jpeg, quality=params.quality))
+    elif step.name == "median":
+        exact["median"] = _straight_through(step, partial(median, window=params.window))
     if backward == "auto":
-        backward = "exact" if name in exact else "identity"
+        backward = "exact" if exact else "identity"
     if backward == "identity":
-        return _straight_through(name, params, lambda x: x)
-    if backward == "exact" and name in exact:
-        inner = exact[name](params)
-        return inner if name == "lgs" else _straight_through(name, params, inner)
-    if backward == "relaxed" and isinstance(params, LgsParams):
+        return _straight_through(step, lambda x: x)
+    if backward == "exact" and exact:
+        return exact[step.name]
+    if backward == "relaxed" and step.name == "lgs":
         return partial(lgs, params=params, relaxed=True)
-    names = ", ".join(exact) if backward == "exact" else "lgs"
+    names = "lgs, jpeg and median have" if backward == "exact" else "lgs has"
     raise UsageError(
-        f"{name} has no {backward} gradient (only {names}); use identity to attack through it"
+        f"{step.name} has no {backward} gradient (only {names} one); "
+        "attack through it with identity"
     )
 
 
-def _straight_through(name: str, params: Params, inner: Layer) -> Layer:
-    defense = DEFENSES[name]
+def _straight_through(step: Step, inner: Layer) -> Layer:
+    """Give the defense itself on the way forward, the gradient of `inner` on the way back."""
 
     def apply(x: Tensor) -> Tensor:
-        pixels = to_pixels(x)
-        cleaned = np.stack([defense.apply(image, params).image for image in pixels])
+        cleaned = np.stack([step.defense.apply(i, step.params).image for i in to_pixels(x)])
         surrogate = inner(x)
         return surrogate + (to_tensor(cleaned, x.device) - surrogate).detach()
 
@@ -145,14 +156,14 @@ def _blocks(length: int, params: LgsParams, like: Tensor) -> Tensor:
     return ((position >= start) & (position < start + size)).to(like.dtype)
 
 
-def median(x: Tensor, size: int) -> Tensor:
-    """Median filter in torch, with reflected borders: the gradient goes to the pixel chosen.
+def median(x: Tensor, window: int) -> Tensor:
+    """Median filter in torch, with repeated borders: the gradient goes to the pixel chosen.
 
     Parameters
     ----------
     x : torch.Tensor
         float (N, C, H, W).
-    size : int
+    window : int
         Side of the window in pixels.
 
     Returns
@@ -160,10 +171,10 @@ def median(x: Tensor, size: int) -> Tensor:
     torch.Tensor
         (N, C, H, W).
     """
-    before = size // 2
-    after = size - 1 - before
-    padded = F.pad(x, (before, after, before, after), mode="reflect")
-    windows = padded.unfold(2, size, 1).unfold(3, size, 1).flatten(4)
+    before = window // 2
+    after = window - 1 - before
+    padded = F.pad(x, (before, after, before, after), mode="replicate")
+    windows = padded.unfold(2, window, 1).unfold(3, window, 1).flatten(4)
     return windows.median(-1).values
 
 

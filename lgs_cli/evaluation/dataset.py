@@ -1,4 +1,4 @@
-"""Labeled photographs: which there are, and what a model sees of them."""
+"""Photographs and their labels: which there are, and what a model sees of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from lgs_cli import files, image_io
+from lgs_cli.defenses.pixels import split_alpha
 from lgs_cli.errors import ImageError, NoImagesError, UsageError
 from lgs_cli.evaluation.settings import Preprocessing
-from lgs_cli.formats import SUFFIXES
+from lgs_cli.text import printable
 
 
 @dataclass(frozen=True)
@@ -27,23 +29,24 @@ class Photograph:
         Path below the folder it was found in, with ``/``.
     path : Path
         Where the file lies.
-    label : int
-        Its class, from 0.
+    label : int or None
+        Its class, from 0, where it is known.
     """
 
     name: str
     path: Path
-    label: int
+    label: int | None
 
 
 def find(folder: Path, labels: Path | None = None) -> list[Photograph]:
-    """List the labeled images of a folder, sorted by name.
+    """List the images of a folder, sorted by name.
 
     Parameters
     ----------
     folder : Path
-        Images; without `labels` in one subfolder a class (ImageFolder layout): a subfolder named
-        by a number is that class, otherwise the sorted subfolders are classes 0, 1, and so on.
+        Where they lie. Without `labels`, subfolders are classes (ImageFolder layout): by their
+        number where all are numbers, otherwise 0, 1, and so on in sorted order. Images outside
+        of subfolders then have no label.
     labels : Path, optional
         CSV with the columns ``file`` (path below `folder`) and ``label`` (class from 0). Images
         it does not list are left out.
@@ -58,14 +61,13 @@ def find(folder: Path, labels: Path | None = None) -> list[Photograph]:
         Where the folder or the CSV does not exist, or the CSV is not such a table or lists a
         file that does not exist.
     NoImagesError
-        Where no image has a label.
+        Where there is no image.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a directory")
     found = _from_csv(folder, labels) if labels else _from_subfolders(folder)
     if not found:
-        hint = "" if labels else "; give --labels FILE.csv, or put each class into its subfolder"
-        raise NoImagesError(f"{folder} holds no labeled image{hint}")
+        raise NoImagesError(f"no image in {folder}")
     return sorted(found, key=lambda photograph: photograph.name)
 
 
@@ -90,23 +92,21 @@ def _from_csv(folder: Path, labels: Path) -> list[Photograph]:
 
 
 def _from_subfolders(folder: Path) -> list[Photograph]:
-    classes = sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
-    numbered = all(path.name.isdecimal() for path in classes)
-    return [
-        Photograph(path.relative_to(folder).as_posix(), path, label)
-        for index, subfolder in enumerate(classes)
-        for label in [int(subfolder.name) if numbered else index]
-        for path in subfolder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+    names = [
+        Path(source.relative).as_posix()
+        for source in files.find([str(folder)], [], files.Selection(), [])
+        if source.problem is None
     ]
+    classes = sorted({name.split("/")[0] for name in names if "/" in name})
+    if all(name.isdecimal() for name in classes):
+        numbers = {name: int(name) for name in classes}
+    else:
+        numbers = {name: number for number, name in enumerate(classes)}
+    return [Photograph(name, folder / name, numbers.get(name.split("/")[0])) for name in names]
 
 
 def read(path: Path) -> NDArray[np.uint8]:
-    """Read one image as (H, W, 3) uint8 RGB.
+    """Read one image as (H, W, 3) uint8 RGB, without alpha; of several frames the first.
 
     Raises
     ------
@@ -114,12 +114,13 @@ def read(path: Path) -> NDArray[np.uint8]:
         Where the file is not a whole image.
     """
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"{path}: {error}") from None
+        pixels = image_io.read(str(path)).frames[0]
+    except ImageError as error:
+        raise ImageError(f"{printable(str(path))}: {error}") from None
+    color, _ = split_alpha(pixels)
+    if color.dtype == np.uint16:
+        color = (color >> 8).astype(np.uint8)
+    return np.asarray(color if color.ndim == 3 else np.stack([color] * 3, axis=-1))
 
 
 def fit(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from itertools import product
 from typing import Any, get_type_hints
 
-from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import Params, parameter
+from lgs_cli.defenses.chain import Chain, parse_chain
+from lgs_cli.defenses.params import LgsParams, Params, parameter
 from lgs_cli.errors import UsageError
 
 
@@ -264,30 +265,56 @@ class PatchParams(Settings):
             )
 
 
-ATTACKS: dict[str, type[Settings]] = {"lavan": LavanParams, "patch": PatchParams}
+ATTACKS: dict[str, type[LavanParams] | type[PatchParams]] = {
+    "lavan": LavanParams,
+    "patch": PatchParams,
+}
 
 
 @dataclass(frozen=True)
-class Spec:
-    """A defense or an attack as the user wrote it.
+class DefenseSpec:
+    """A defense as the user wrote it.
 
     Attributes
     ----------
     text : str
         The user's own words, which the table shows.
-    name : str
-        The name of the defense or attack.
-    params : Params or None
-        Its parameters; None for the defense ``none``.
+    chain : tuple of Step
+        What is applied, in order; empty for ``none``.
     """
 
     text: str
-    name: str
-    params: Params | None
+    chain: Chain
 
 
-def parse_defense(text: str) -> Spec:
-    """Read ``none``, ``NAME`` or ``NAME:param=value,param=value`` of a defense.
+@dataclass(frozen=True)
+class AttackSpec:
+    """An attack as the user wrote it.
+
+    Attributes
+    ----------
+    text : str
+        The user's own words, which the table shows.
+    params : LavanParams or PatchParams
+        Its parameters; the type says which attack it is.
+    """
+
+    text: str
+    params: LavanParams | PatchParams
+
+
+def parse_defense(text: str) -> DefenseSpec:
+    """Read a defense.
+
+    Parameters
+    ----------
+    text : str
+        ``none``, ``NAME``, ``NAME:param=value,param=value``, or a chain of names:
+        ``median,lgs:threshold=0.2``.
+
+    Returns
+    -------
+    DefenseSpec
 
     Raises
     ------
@@ -295,69 +322,184 @@ def parse_defense(text: str) -> Spec:
         Where a name, a parameter or a value is not valid; the message lists what is.
     """
     if text == "none":
-        return Spec(text, text, None)
-    return _parse(
-        text, "defense", {name: d.params for name, d in DEFENSES.items()}, extra=("none",)
-    )
+        return DefenseSpec(text, ())
+    method, _, rest = text.partition(":")
+    try:
+        return DefenseSpec(text, parse_chain(method, _assignments(rest)))
+    except ValueError as error:
+        raise UsageError(f"defense {text!r}: {error}") from None
 
 
-def parse_attack(text: str) -> Spec:
-    """Read ``NAME`` or ``NAME:param=value,param=value`` of an attack; see `parse_defense`."""
-    return _parse(text, "attack", ATTACKS)
+def parse_attack(text: str) -> AttackSpec:
+    """Read an attack.
 
+    Parameters
+    ----------
+    text : str
+        ``NAME`` or ``NAME:param=value,param=value``.
 
-def _parse(
-    text: str, kind: str, registry: Mapping[str, type[Params]], extra: tuple[str, ...] = ()
-) -> Spec:
+    Returns
+    -------
+    AttackSpec
+
+    Raises
+    ------
+    UsageError
+        Where the name, a parameter or a value is not valid; the message lists what is.
+    """
     name, _, rest = text.partition(":")
-    if name not in registry:
-        raise UsageError(f"no {kind} {name!r}; there are {', '.join((*extra, *registry))}")
-    params = registry[name]
-    types = get_type_hints(params)
-    values: dict[str, Any] = {}
+    if name not in ATTACKS:
+        raise UsageError(f"no attack {name!r}; there are {', '.join(ATTACKS)}")
+    kind = ATTACKS[name]
+    types = get_type_hints(kind)
+    known = ", ".join(spec.name.replace("_", "-") for spec in fields(kind))
+    try:
+        values: dict[str, Any] = {}
+        for key, value in _assignments(rest):
+            attribute = key.replace("-", "_")
+            if attribute not in types:
+                raise ValueError(f"no parameter {key!r}; {name} takes {known}")
+            values[attribute] = _value(value, types[attribute])
+        return AttackSpec(text, kind(**values))
+    except ValueError as error:
+        raise UsageError(f"attack {text!r}: {error}") from None
+
+
+def _assignments(text: str) -> list[tuple[str, str]]:
     parts: list[str] = []
-    for part in rest.split(",") if rest else ():
-        # "location=10,20" holds a comma of its own
+    for part in text.split(",") if text else ():
+        # the value of location=10,20 holds a comma of its own
         if "=" in part or not parts:
             parts.append(part)
         else:
             parts[-1] += f",{part}"
+    pairs = []
     for part in parts:
         key, equals, value = part.partition("=")
-        field_name = key.strip().replace("-", "_")
-        if not equals or field_name not in types:
-            known = ", ".join(spec.name.replace("_", "-") for spec in fields(params))
-            raise UsageError(
-                f"{kind} {text!r}: no parameter {key.strip()!r}; {name} takes {known}"
-                if equals
-                else f"{kind} {text!r}: {part!r} is not PARAM=VALUE; {name} takes {known}"
-            )
-        try:
-            values[field_name] = _value(value.strip(), types[field_name])
-        except ValueError:
-            raise UsageError(f"{kind} {text!r}: {key.strip()} cannot be {value!r}") from None
-    try:
-        return Spec(text, name, params(**values))
-    except ValueError as error:
-        raise UsageError(f"{kind} {text!r}: {error}") from None
+        if not equals:
+            raise ValueError(f"{part!r} is not PARAM=VALUE")
+        pairs.append((key.strip(), value.strip()))
+    return pairs
+
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 def _value(text: str, kind: type) -> Any:
+    """Turn text into a parameter's type; what fails is left to the dataclass to refuse."""
     if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() not in words:
-            raise ValueError(text)
-        return words[text.lower()]
-    return kind(text)
+        return _WORDS.get(text.lower(), text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
-def write(spec: Spec) -> str:
-    """Write a spec so that the parse functions read it back: what differs from the defaults."""
-    if spec.params is None:
-        return spec.name
-    changed = [
-        f"{f.name.replace('_', '-')}={getattr(spec.params, f.name)}"
-        for f in fields(spec.params)
-        if f.default is not MISSING and getattr(spec.params, f.name) != f.default
-    ]
-    return f"{spec.name}:{','.join(changed)}" if changed else spec.name
+def describe(params: Params) -> str:
+    """Write what differs from the defaults as ``param=value,param=value``."""
+    return ",".join(
+        f"{spec.name.replace('_', '-')}={getattr(params, spec.name)}"
+        for spec in fields(params)
+        if getattr(params, spec.name) != spec.default
+    )
+
+
+@dataclass(frozen=True)
+class EvaluateParams(Settings):
+    """What the table is made from.
+
+    Attributes
+    ----------
+    count : int
+        How many photographs are evaluated; 0: all.
+    rightly : bool
+        Whether only photographs that the undefended model classifies rightly are evaluated.
+    adaptive : bool
+        Whether an attack through each defense is made.
+    adaptive_count : int
+        How many of the photographs it is made on; 0: all.
+    backward : str
+        The gradient of the defenses, see :func:`lgs_cli.evaluation.bpda.layer`.
+    batch_size : int
+        Images that go through the model at once.
+    """
+
+    count: int = parameter(0, "Photographs to evaluate; 0: all.", at_least=0)
+    rightly: bool = parameter(
+        True, "Evaluate only what the undefended model classifies rightly."
+    )  # fmt: skip
+    adaptive: bool = parameter(False, "Attack through each defense, too.")
+    adaptive_count: int = parameter(
+        0, "Photographs to attack through each defense; 0: all.", at_least=0
+    )
+    backward: str = choice("auto", "Gradient of a defense under attack.", *BACKWARDS)
+    batch_size: int = parameter(16, "Images in one pass of the model.", at_least=1)
+
+
+def _is_numbers(value: str) -> bool:
+    try:
+        return bool(_numbers(value))
+    except ValueError:
+        return False
+
+
+def _numbers_of(default: str, help: str) -> Any:
+    return text(default, help, "numbers separated by commas", _is_numbers)
+
+
+@dataclass(frozen=True)
+class TuneParams(Settings):
+    """Which parameters of LGS are tried.
+
+    Attributes
+    ----------
+    smoothing, threshold, block_size, overlap : str
+        Values to try, separated by commas. Combinations that LGS does not take are passed over.
+    clean_weight : float
+        How much accuracy on clean images counts against accuracy on attacked ones, 0 to 1: the
+        share of clean images among those to come.
+    count : int
+        Photographs to try on; 0: all.
+    rightly : bool
+        Whether only photographs that the undefended model classifies rightly are tried.
+    batch_size : int
+        Images that go through the model at once.
+    """
+
+    smoothing: str = _numbers_of("1,1.7,2.3,3,5", "Smoothing factors λ to try.")
+    threshold: str = _numbers_of("0.05,0.1,0.15,0.2", "Thresholds γ to try.")
+    block_size: str = _numbers_of("10,15,20", "Block sizes τ in pixels to try.")
+    overlap: str = _numbers_of("0,5", "Overlaps o in pixels to try.")
+    clean_weight: float = parameter(
+        0.5, "Weight of clean against attacked accuracy.", at_least=0, at_most=1
+    )
+    count: int = parameter(64, "Photographs to try on; 0: all.", at_least=0)
+    rightly: bool = parameter(True, "Try only what the undefended model classifies rightly.")
+    batch_size: int = parameter(16, "Images in one pass of the model.", at_least=1)
+
+    def grid(self) -> list[LgsParams]:
+        """Return every combination that LGS takes.
+
+        Raises
+        ------
+        ValueError
+            Where it takes none of them.
+        """
+        axes = (self.smoothing, self.threshold, self.block_size, self.overlap)
+        combinations, reason = [], ""
+        for smoothing, threshold, block_size, overlap in product(*map(_numbers, axes)):
+            try:
+                combinations.append(
+                    LgsParams(smoothing, threshold, _whole(block_size), _whole(overlap))
+                )
+            except ValueError as error:
+                reason = str(error)
+        if not combinations:
+            raise ValueError(reason)
+        return combinations
+
+
+def _whole(number: float) -> int:
+    if not number.is_integer():
+        raise ValueError(f"{number:g} is no whole number of pixels")
+    return int(number)

@@ -1,0 +1,489 @@
+"""The table: what each defense costs and saves, blindly attacked and attacked through."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgs_cli.defenses.chain import Chain
+from lgs_cli.errors import UsageError
+from lgs_cli.evaluation import attacks, dataset
+from lgs_cli.evaluation.attacks import Attacked
+from lgs_cli.evaluation.dataset import Photograph
+from lgs_cli.evaluation.models import Model, require_gradients
+from lgs_cli.evaluation.settings import (
+    AttackSpec,
+    DefenseSpec,
+    EvaluateParams,
+    LavanParams,
+    PatchParams,
+)
+from lgs_cli.evaluation.table import Row, Share, Table
+
+Progress = Callable[[str, int], None]
+
+# How often an attack on the undefended model must succeed before it says much about a defense.
+_STRONG = 0.9
+
+ADAPTIVE_CELLS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Photographs as the model sees them, with their labels.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Their names.
+    labels : ndarray
+        int64 (N,).
+    pixels : ndarray
+        uint8 (N, H, W, 3) RGB.
+    """
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def at(self, index: NDArray[np.intp] | slice) -> Images:
+        """Return some of them."""
+        names = tuple(np.asarray(self.names, dtype=object)[index])
+        return Images(names, self.labels[index], self.pixels[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Blind:
+    """What an attack that knows no defense made of the images.
+
+    Attributes
+    ----------
+    name : str
+        What the table calls it.
+    index : ndarray
+        intp (M,): which of the evaluated images were attacked.
+    pixels : ndarray
+        uint8 (M, H, W, 3) RGB.
+    records : list of Attacked
+        One for each.
+    """
+
+    name: str
+    index: NDArray[np.intp]
+    pixels: NDArray[np.uint8]
+    records: list[Attacked]
+
+
+def choose(
+    model: Model, photographs: Sequence[Photograph], params: EvaluateParams
+) -> tuple[Images, Images, str]:
+    """Choose the photographs to evaluate.
+
+    Parameters
+    ----------
+    model : Model
+        The undefended model.
+    photographs : sequence of Photograph
+        All there are.
+    params : EvaluateParams
+        Its `count`, `rightly` and `batch_size` are used.
+
+    Returns
+    -------
+    chosen : Images
+        The first `count` that qualify.
+    left : Images
+        Up to as many of those after them, to train a patch on.
+    population : str
+        Which photographs were chosen, in words.
+
+    Raises
+    ------
+    UsageError
+        Where a photograph has no label, its label is no class of the model, or none qualifies.
+    """
+    for photograph in photographs:
+        if photograph.label is None:
+            raise UsageError(
+                f"{photograph.path} has no label; give --labels FILE.csv, or one subfolder a class"
+            )
+    found: list[Images] = []
+    seen = right = 0
+    # enough for the table and for training, then no further file is opened
+    wanted = 2 * params.count or len(photographs)
+    for start in range(0, len(photographs), params.batch_size):
+        batch = photographs[start : start + params.batch_size]
+        labels = np.asarray([photograph.label for photograph in batch], np.int64)
+        names = tuple(photograph.name for photograph in batch)
+        images = Images(names, labels, dataset.load(batch, model.preprocessing))
+        predicted = model.predict(images.pixels, params.batch_size)
+        if labels.max() >= model.classes:
+            worst = int(labels.argmax())
+            raise UsageError(
+                f"{batch[worst].path} has label {labels[worst]}, but {model.spec} has classes "
+                f"0 to {model.classes - 1}"
+            )
+        seen += len(batch)
+        right += int((predicted == labels).sum())
+        found.append(images.at(np.flatnonzero(predicted == labels)) if params.rightly else images)
+        if sum(map(len, found)) >= wanted:
+            break
+    images = Images(
+        tuple(name for part in found for name in part.names),
+        np.concatenate([part.labels for part in found]),
+        np.concatenate([part.pixels for part in found]),
+    )
+    if not len(images):
+        raise UsageError(
+            f"{model.spec} classifies none of {seen} photographs rightly: "
+            "check the labels and the preprocessing"
+        )
+    count = params.count or len(images)
+    chosen, left = images.at(slice(0, count)), images.at(slice(count, None))
+    population = f"{len(chosen)} photographs"
+    if params.rightly:
+        population += f" that it classifies rightly undefended ({right} of {seen} are)"
+    return chosen, left, population
+
+
+def evaluate(
+    model: Model,
+    photographs: Sequence[Photograph],
+    defenses: Sequence[DefenseSpec],
+    blind: Sequence[AttackSpec] = (),
+    folders: Sequence[Path] = (),
+    params: EvaluateParams | None = None,
+    progress: Progress | None = None,
+    keep: Path | None = None,
+) -> Table:
+    """Measure defenses against attacks on a model.
+
+    Parameters
+    ----------
+    model : Model
+        The model. Attacks need one with gradients; folders do not.
+    photographs : sequence of Photograph
+        Labeled images.
+    defenses : sequence of DefenseSpec
+        The rows.
+    blind : sequence of AttackSpec
+        Attacks on the undefended model: the columns. A patch is trained on the photographs that
+        `count` left over or, where none are left, on the evaluated ones.
+    folders : sequence of Path
+        Attacked images made earlier, with their ``attacks.jsonl``: further columns.
+    params : EvaluateParams, optional
+        Everything else.
+    progress : callable, optional
+        Called with what is being done and how many more images are done.
+    keep : Path, optional
+        Folder to write attacked images to, one subfolder an attack.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    LgsError
+        Where an input cannot be used; the message says which and why.
+    """
+    params = params or EvaluateParams()
+    tell = progress or _silent
+    if blind or params.adaptive:
+        require_gradients(model, "an attack")
+    images, left, population = choose(model, photographs, params)
+    columns = [
+        attacked(model, images, left, attack, params, tell, keep) for attack in (*blind, *folders)
+    ]
+    adaptive = _adaptive_params(blind) if params.adaptive else None
+    undefended = model.predict(images.pixels, params.batch_size) == images.labels
+    rows, warnings = [], []
+    for column in columns:
+        warnings += _check_strength(model, column, images, undefended, params)
+    for spec in defenses:
+        row, found = _row(model, spec, images, columns, adaptive, params, tell, keep)
+        rows.append(row)
+        warnings += found
+    return Table(
+        model=model.spec,
+        population=population,
+        attacks=tuple(column.name for column in columns),
+        adaptive=None if adaptive is None else adaptive[0],
+        rows=tuple(rows),
+        warnings=tuple(warnings),
+    )
+
+
+def _silent(what: str, images: int) -> None:
+    pass
+
+
+def attacked(
+    model: Model,
+    images: Images,
+    left: Images,
+    attack: AttackSpec | Path,
+    params: EvaluateParams,
+    progress: Progress | None = None,
+    keep: Path | None = None,
+) -> Blind:
+    """Attack the undefended model, or read what was attacked earlier.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    images, left : Images
+        The images to attack, and others to train a patch on.
+    attack : AttackSpec or Path
+        An attack to make, or a folder of attacked images with its ``attacks.jsonl``.
+    params : EvaluateParams
+        Its `batch_size` is used.
+    progress : callable, optional
+        Called with the attack and how many more images are done.
+    keep : Path, optional
+        Folder to write the attacked images to, in a subfolder.
+
+    Returns
+    -------
+    Blind
+
+    Raises
+    ------
+    LgsError
+        Where the model gives no gradients, or the folder is none of attacked images.
+    """
+    if isinstance(attack, Path):
+        return _from_folder(attack, images)
+    spec, size, tell = attack, params.batch_size, progress or _silent
+    if isinstance(spec.params, LavanParams):
+        done = _lavan(model, images, spec.params, (), params, lambda n: tell(spec.text, n))
+    else:
+        done = _patch(model, images, left, spec.params, size, lambda n: tell(spec.text, n))
+    pixels = np.concatenate([part for part, _ in done])
+    records = [record for _, part in done for record in part]
+    if keep is not None:
+        attacks.save(keep / _as_folder(spec.text), pixels, records)
+    return Blind(spec.text, np.arange(len(images)), pixels, records)
+
+
+def _as_folder(text: str) -> str:
+    return "".join(char if char.isalnum() or char in "-=.," else "-" for char in text)
+
+
+def _lavan(
+    model: Model,
+    images: Images,
+    attack: LavanParams,
+    chain: Chain,
+    params: EvaluateParams,
+    tick: Callable[[int], None],
+) -> list[tuple[NDArray[np.uint8], list[Attacked]]]:
+    from lgs_cli.evaluation import bpda, lavan
+
+    differentiable = require_gradients(model, "an attack")
+    through = bpda.layer(chain, params.backward) if chain else None
+    done = []
+    for start in range(0, len(images), params.batch_size):
+        batch = images.at(slice(start, start + params.batch_size))
+        labels = batch.labels.tolist()
+        done.append(
+            lavan.attack(differentiable, batch.pixels, labels, batch.names, attack, through)
+        )
+        tick(len(batch))
+    return done
+
+
+def _patch(
+    model: Model,
+    images: Images,
+    left: Images,
+    attack: PatchParams,
+    batch_size: int,
+    tick: Callable[[int], None],
+) -> list[tuple[NDArray[np.uint8], list[Attacked]]]:
+    from lgs_cli.evaluation import patch
+
+    differentiable = require_gradients(model, "an attack")
+    if attack.apply:
+        patches = patch.read(Path(attack.apply))
+    else:
+        material = left if len(left) else images
+        labels = material.labels.tolist()
+        patches = [
+            patch.train(differentiable, material.pixels, labels, attack, batch_size=batch_size)
+        ]
+    done = []
+    for start in range(0, len(images), batch_size):
+        batch = images.at(slice(start, start + batch_size))
+        labels = batch.labels.tolist()
+        done.append(
+            patch.paste(model, patches, batch.pixels, labels, batch.names, attack, first=start)
+        )
+        tick(len(batch))
+    return done
+
+
+def _from_folder(folder: Path, images: Images) -> Blind:
+    """Read attacked images, and match them by name with the clean ones."""
+    records = attacks.read_records(folder)
+    position = {_stem(name): index for index, name in enumerate(images.names)}
+    matched = [record for record in records if _stem(record.source) in position]
+    if not matched:
+        raise UsageError(
+            f"{folder}: none of its {len(records)} images was made from an evaluated photograph"
+        )
+    size = (images.pixels.shape[1], images.pixels.shape[2])
+    pixels = attacks.read_images(folder, (record.file for record in matched), size)
+    index = np.asarray([position[_stem(record.source)] for record in matched], np.intp)
+    return Blind(folder.name or str(folder), index, pixels, matched)
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _adaptive_params(blind: Sequence[AttackSpec]) -> tuple[str, LavanParams]:
+    """Take the first LaVAN of the blind attacks, with the parameters that suit a defense best."""
+    for spec in blind:
+        if isinstance(spec.params, LavanParams):
+            cells = spec.params.cells or ADAPTIVE_CELLS
+            return spec.text, replace(spec.params, cells=cells)
+    return "lavan", LavanParams(cells=ADAPTIVE_CELLS)
+
+
+def clean(pixels: NDArray[np.uint8], chain: Chain) -> tuple[NDArray[np.uint8], list[float]]:
+    """Run a chain of defenses over images.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        uint8 (N, H, W, 3) RGB.
+    chain : tuple of Step
+        What is applied, in order.
+
+    Returns
+    -------
+    pixels : ndarray
+        uint8 (N, H, W, 3).
+    seconds : list of float
+        Wall time for each image.
+    """
+    cleaned, seconds = [], []
+    for image in pixels:
+        started = time.perf_counter()
+        for step in chain:
+            image = step.defense.apply(image, step.params).image
+        seconds.append(time.perf_counter() - started)
+        cleaned.append(image)
+    return np.stack(cleaned), seconds
+
+
+def _row(
+    model: Model,
+    spec: DefenseSpec,
+    images: Images,
+    columns: Sequence[Blind],
+    adaptive: tuple[str, LavanParams] | None,
+    params: EvaluateParams,
+    tell: Progress,
+    keep: Path | None,
+) -> tuple[Row, list[str]]:
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
+        return model.predict(clean(pixels, spec.chain)[0], params.batch_size)
+
+    cleaned, seconds = clean(images.pixels, spec.chain)
+    right = model.predict(cleaned, params.batch_size) == images.labels
+    accuracy, success, survived = [], [], {}
+    for column in columns:
+        found = predict(column.pixels)
+        labels = images.labels[column.index]
+        kept = found == labels
+        survived[column.name] = kept
+        accuracy.append(Share(int(kept.sum()), len(kept)))
+        aims = np.asarray([-1 if r.target is None else r.target for r in column.records])
+        if (aims >= 0).any():
+            success.append(Share(int((found == aims).sum()), len(aims)))
+        else:
+            before = right[column.index]
+            success.append(Share(int((before & ~kept).sum()), int(before.sum())))
+        tell(f"{spec.text} against {column.name}", len(kept))
+    row = Row(
+        defense=spec.text,
+        milliseconds=1000 * statistics.median(seconds),
+        clean=Share(int(right.sum()), len(right)),
+        accuracy=tuple(accuracy),
+        success=tuple(success),
+    )
+    if adaptive is None:
+        return row, []
+    name, attack = adaptive
+    some = images.at(slice(0, params.adaptive_count or len(images)))
+    what = f"{name} through {spec.text}"
+    done = _lavan(model, some, attack, spec.chain, params, lambda n: tell(what, n))
+    pixels = np.concatenate([part for part, _ in done])
+    records = [record for _, part in done for record in part]
+    if keep is not None:
+        attacks.save(keep / _as_folder(what), pixels, records)
+    share = Share(int((predict(pixels) == some.labels).sum()), len(some))
+    row, warnings = _check_adaptive(row, share, survived.get(name), name)
+    dead = sum(record.dead_steps * 2 > record.steps for record in records)
+    if dead:
+        warnings.append(
+            f"{what}: the gradient was zero in most steps on {dead} of {len(some)} photographs; "
+            "this figure is no evidence of robustness"
+        )
+    return row, warnings
+
+
+def _check_adaptive(
+    row: Row, share: Share, blind: NDArray[np.bool_] | None, name: str
+) -> tuple[Row, list[str]]:
+    if blind is not None:
+        same = Share(int(blind[: share.total].sum()), len(blind[: share.total]))
+        if same.hits < share.hits:
+            warning = (
+                f"{name} through {row.defense} leaves {share.hits} of {share.total}, the blind "
+                f"attack {same.hits}: the blind figure counts"
+            )
+            return replace(row, adaptive=same, adaptive_is_blind=True), [warning]
+    return replace(row, adaptive=share), []
+
+
+def _check_strength(
+    model: Model,
+    column: Blind,
+    images: Images,
+    undefended: NDArray[np.bool_],
+    params: EvaluateParams,
+) -> list[str]:
+    found = model.predict(column.pixels, params.batch_size)
+    aims = np.asarray([-1 if r.target is None else r.target for r in column.records])
+    before = undefended[column.index]
+    labels = images.labels[column.index]
+    if (aims >= 0).any():
+        share = Share(int((found == aims).sum()), len(aims))
+    else:
+        share = Share(int((before & (found != labels)).sum()), int(before.sum()))
+    warnings = []
+    if share.total and share.value < _STRONG:
+        warnings.append(
+            f"{column.name} succeeds on {share.hits} of {share.total} undefended photographs; "
+            "what survives an attack this weak says little about a defense"
+        )
+    dead = sum(record.dead_steps * 2 > record.steps for record in column.records if record.steps)
+    if dead:
+        warnings.append(
+            f"{column.name}: the gradient was zero in most steps on {dead} of {len(before)} "
+            "photographs"
+        )
+    return warnings
