@@ -462,7 +462,9 @@ def _histogram(coverages: Sequence[float]) -> str:
 
 def _bar(name: str, count: int, share: float) -> str:
     kind = "bar zero" if name == "none" else "bar"
-    label = f"<span>{count:,}</span>" if count else ""
+    # A bar has room for four characters; the exact number is in its title.
+    short = f"{count}" if count < 1000 else f"{count / 1000:.{1 if count < 9950 else 0}f}k"
+    label = f"<span>{short}</span>" if count else ""
     # One image among thousands is still there.
     height = max(count * share, 1) if count else 0
     return (

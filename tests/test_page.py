@@ -420,6 +420,15 @@ def test_histogram_axis_has_round_ticks(count, ticks):
     assert re.findall('<span style="bottom:[0-9.]+%">([0-9,]+)</span>', axis) == ticks
 
 
+@pytest.mark.parametrize(
+    ("count", "short"),
+    [(999, "999"), (1000, "1.0k"), (9949, "9.9k"), (9950, "10k"), (10**4, "10k")],
+)
+def test_the_number_on_a_bar_is_short_and_exact_in_its_title(count, short):
+    html = render(a_run(*[entry("x", 0.5)] * count), {})
+    assert f'title="50–55%: {count:,} images"><span>{short}</span>' in html
+
+
 def test_a_run_without_images_still_makes_a_page():
     text = words(render(a_run(), {}))
     assert "Report of 0 images" in text
