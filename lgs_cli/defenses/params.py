@@ -149,9 +149,9 @@ class TvmParams(Params):
         Probability p with which a pixel's channel is dropped before the reconstruction, 0 to 0.99;
         0 is plain total variation denoising.
     weight : float
-        Weight λ of the total variation, at least 0, for pixels in [0, 1].
+        Weight λ of the total variation, 0.000001 to 100, for pixels in [0, 1].
     iterations : int
-        Iterations of the solver, at least 1.
+        Iterations of the solver, 1 to 100000.
     seed : int
         Seed of the dropped pixels, at least 0. The image's content seeds them too, so one seed
         drops other pixels in every image, and the same ones in every run.
@@ -167,8 +167,8 @@ class TvmParams(Params):
         at_least=0, at_most=0.99,
     )  # fmt: skip
     weight: float = parameter(
-        0.03, "Weight λ of the total variation; higher is flatter.", at_least=0
-    )  # fmt: skip
+        0.03, "Weight λ of the total variation; higher is flatter.", at_least=1e-6, at_most=100
+    )
     iterations: int = parameter(
         100, "Iterations of the solver; more is closer to the minimum.", at_least=1, at_most=100_000
     )

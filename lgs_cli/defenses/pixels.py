@@ -117,7 +117,8 @@ def to_uint8(color: NDArray[Any]) -> NDArray[np.uint8]:
         return color
     if color.dtype == np.uint16:
         return np.asarray((color.astype(np.uint32) + 128) // 257, np.uint8)
-    return np.asarray(np.rint(color * color.dtype.type(255)), np.uint8)
+    precise = color.astype(np.float32) if color.dtype == np.float16 else color
+    return np.asarray(np.rint(precise * 255), np.uint8)
 
 
 def from_uint8(color: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -138,7 +139,7 @@ def from_uint8(color: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype == np.uint8:
         return color
     scale = full_scale(dtype)
-    levels: NDArray[Any] = np.linspace(0, scale, 256).astype(dtype)
+    levels: NDArray[Any] = (np.arange(256) * scale / 255).astype(dtype)
     return np.take(levels, color)
 
 
@@ -172,7 +173,7 @@ def finish(image: NDArray[Any], color: NDArray[Any], *, with_mask: bool) -> Clea
     change = planes[0]
     for plane in planes[1:]:
         change = np.maximum(change, plane)
-    coverage = np.count_nonzero(change) / change.size
+    coverage = int(np.count_nonzero(change)) / change.size
     mask = None
     if with_mask:
         mask = np.zeros(change.shape, np.float32)

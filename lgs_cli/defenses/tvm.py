@@ -59,10 +59,11 @@ def apply(image: NDArray[Any], params: TvmParams, *, with_mask: bool = False) ->
     """
     color, _ = split_alpha(image)
     white = full_scale(color.dtype)
-    scaled = color.astype(np.float64 if color.dtype == np.float64 else np.float32) / white
-    kept = _kept(color, params)
+    precision = np.dtype(np.float64 if color.dtype == np.float64 else np.float32)
+    scaled = color.astype(precision) / white
+    kept = draw_kept(color, params)
     channels = [
-        _minimize(np.ascontiguousarray(plane), keep, params)
+        minimize(np.ascontiguousarray(plane), keep, params)
         for plane, keep in zip(_planes(scaled), _planes(kept), strict=True)
     ]
     solved = np.stack(channels, axis=-1) if color.ndim == 3 else channels[0]
@@ -73,30 +74,52 @@ def apply(image: NDArray[Any], params: TvmParams, *, with_mask: bool = False) ->
     return finish(image, solved.astype(color.dtype), with_mask=with_mask)
 
 
-def _planes(color: NDArray[Any]) -> list[NDArray[Any]]:
-    return [color] if color.ndim == 2 else [color[..., channel] for channel in range(3)]
+def draw_kept(color: NDArray[Any], params: TvmParams) -> NDArray[np.bool_]:
+    """Draw 1 − X: which values the reconstruction has to agree with.
 
+    Parameters
+    ----------
+    color : ndarray
+        (H, W) or (H, W, 3), any dtype. Its shape, dtype and bytes seed the draw, with the seed.
+    params : TvmParams
+        Drop rate and seed.
 
-def _kept(color: NDArray[Any], params: TvmParams) -> NDArray[np.bool_]:
-    """Draw which values stay: True, of the shape of `color`."""
+    Returns
+    -------
+    ndarray
+        bool, the shape of `color`, each False with the drop rate's probability. A channel that lost
+        every pixel keeps them all, since nothing would be left to rebuild it from.
+    """
     if params.drop_rate == 0:
         return np.ones(color.shape, np.bool_)
     content = hashlib.blake2b(f"{color.shape}{color.dtype}".encode(), digest_size=16)
     content.update(color.tobytes())
     generator = np.random.default_rng([params.seed, int.from_bytes(content.digest(), "little")])
     kept = generator.random(color.shape, np.float32) >= params.drop_rate
-    # A channel without a single pixel left would leave nothing to rebuild it from.
     kept |= ~kept.any(axis=(0, 1))
     return kept
 
 
-def _minimize(
+def minimize(
     channel: NDArray[np.floating[Any]], kept: NDArray[np.bool_], params: TvmParams
 ) -> NDArray[np.floating[Any]]:
-    """Minimize the objective over one channel (H, W) in [0, 1]; `kept` is 1 − X as booleans."""
+    """Minimize the objective over one channel.
+
+    Parameters
+    ----------
+    channel : ndarray
+        x: (H, W), contiguous, float32 or float64 in [0, 1]. Dropped values are never looked at.
+    kept : ndarray
+        1 − X: bool (H, W), True somewhere.
+    params : TvmParams
+        Weight, iterations, and the drop rate, to which the solver's steps are suited.
+
+    Returns
+    -------
+    ndarray
+        z: (H, W), of the channel's dtype; it may leave [0, 1] by rounding.
+    """
     start = _fill(channel, kept, params.drop_rate)
-    if params.weight == 0:
-        return start
     # The steps' product is 1/8, the inverse of the gradient's squared norm. Their ratio is tuned on
     # photographs: the sparser the kept pixels, the longer the primal steps.
     primal_step = 0.1 / (1 - params.drop_rate)
@@ -104,13 +127,14 @@ def _minimize(
     descent = primal_step * params.weight
     shrink = np.where(kept, 1 / (1 + primal_step), 1).astype(start.dtype)
 
-    # z − start, where it is extrapolated to, and room to work in. To keep the difference rather
-    # than z leaves a constant image exactly as it is, and makes the data term one product.
+    # z − start, rather than z: the data term becomes one product, and where nothing is dropped a
+    # flat image stays exactly what it is.
     current, updated = np.zeros_like(start), np.empty_like(start)
     steep = start * start.dtype.type(ascent)
     ahead, scratch = steep.copy(), np.empty_like(start)
-    # The dual field: of length at most 1 in every pixel, zero across the border.
+    # The dual field, of length at most 1 in every pixel, zero across the border.
     down, right = np.zeros_like(start), np.zeros_like(start)
+    ones = np.ones_like(start)
     # As flat arrays, rows run on into each other, which is undone by what is zero across the
     # border; NumPy is several times faster over these than over rows short of one column.
     flat_ahead, flat_right, flat_updated = ahead.ravel(), right.ravel(), updated.ravel()
@@ -121,8 +145,12 @@ def _minimize(
         flat_right[:-1] += flat_ahead[1:]
         flat_right[:-1] -= flat_ahead[:-1]
         right[:, -1] = 0
-        cv2.magnitude(down, right, scratch)
-        cv2.max(scratch, 1.0, scratch)  # type: ignore[call-overload]
+        # Not cv2.magnitude, whose last bit varies with where an array lies in memory.
+        np.square(down, out=scratch)
+        np.square(right, out=updated)
+        scratch += updated
+        np.maximum(scratch, ones, out=scratch)
+        cv2.sqrt(scratch, scratch)
         down /= scratch
         right /= scratch
 
@@ -137,6 +165,10 @@ def _minimize(
         flat_current, flat_updated = flat_updated, flat_current
     current += start
     return current
+
+
+def _planes(color: NDArray[Any]) -> list[NDArray[Any]]:
+    return [color] if color.ndim == 2 else [color[..., channel] for channel in range(3)]
 
 
 def _fill(
