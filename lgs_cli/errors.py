@@ -27,6 +27,12 @@ class NoImagesError(LgsError):
     exit_code = 3
 
 
+class LockedError(LgsError):
+    """Another run is writing into the same output directory."""
+
+    exit_code = 4
+
+
 class ImageError(LgsError):
     """One image cannot be read, processed or written; the message is the reason alone."""
 
@@ -52,3 +58,29 @@ class MissingExtraError(LgsError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f"{what} needs {package}: pip install 'lgs-cli[{extra}]'")
+
+
+def missing_library(error: ImportError) -> str:
+    """Say what to install where a package, or a library of the system, cannot be loaded.
+
+    Parameters
+    ----------
+    error : ImportError
+        What an import raised.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    for library, package in _SYSTEM_PACKAGES.items():
+        if library in str(error):
+            return f"OpenCV needs {library} from the system: apt-get install {package}"
+    return f"cannot import what lgs needs: {error}"
+
+
+_SYSTEM_PACKAGES = {
+    "libGL.so": "libgl1",
+    "libgthread-2.0.so": "libglib2.0-0",
+    "libglib-2.0.so": "libglib2.0-0",
+}

@@ -125,9 +125,7 @@ def _as_root(directory: str) -> str:
     return directory if not directory or directory.endswith(os.sep) else directory + os.sep
 
 
-def _walk(
-    root: str, below: str, selection: Selection, closed: frozenset[str]
-) -> Iterator[Source]:
+def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -> Iterator[Source]:
     """Walk one directory, without following links to directories."""
     try:
         with os.scandir(root + below or os.curdir) as entries:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from lgs_cli.errors import UsageError
 from lgs_cli.files import Source
 from lgs_cli.formats import FORMATS
+from lgs_cli.pipeline import Job
 from lgs_cli.text import printable
 
 
@@ -57,7 +58,13 @@ class Outputs:
         output = os.path.join(self.directory, name)
         return output, None if self.masks is None else os.path.join(self.masks, stem + ".png")
 
-    def check(self, inputs: Iterable[str], sources: Sequence[Source]) -> None:
+    def job(self, index: int, source: Source) -> Job:
+        """Make the job of a source, the `index`-th of the run."""
+        return Job(index, source.path, *self.of(source))
+
+    def check(
+        self, inputs: Iterable[str], sources: Sequence[Source], others: Sequence[str] = ()
+    ) -> None:
         """Refuse a run that would overwrite an input, or one output with another.
 
         Parameters
@@ -66,6 +73,8 @@ class Outputs:
             The inputs as the user gave them.
         sources : sequence of Source
             What they hold.
+        others : sequence of str
+            More files that the run writes.
 
         Raises
         ------
@@ -78,10 +87,10 @@ class Outputs:
             for path in inputs:
                 if os.path.isdir(path) and os.path.realpath(path) == os.path.realpath(directory):
                     raise UsageError(f"{printable(path)} is both an input and where outputs go")
-        self._refuse_overwriting(sources)
-        self._refuse_clashes(sources)
+        self._refuse_overwriting(sources, others)
+        self._refuse_clashes(sources, others)
 
-    def _refuse_overwriting(self, sources: Sequence[Source]) -> None:
+    def _refuse_overwriting(self, sources: Sequence[Source], others: Sequence[str]) -> None:
         """Refuse an output that is an input, also where links lead to it."""
         real = _RealPaths()
         # Hashes, because the paths themselves would fill the memory of a run over a million files.
@@ -90,10 +99,12 @@ class Outputs:
             read.add(hash(real(source.path)))
             if os.path.islink(source.path):
                 read.add(hash(os.path.realpath(source.path)))
+        for path in others:
+            if hash(real(path)) in read or hash(os.path.realpath(path)) in read:
+                raise UsageError(f"{printable(path)} is an input; it would be overwritten")
         bases = [os.path.join(os.path.realpath(path), "") for path in self.directories]
         for source in sources:
-            for path, base in zip(self.of(source), bases, strict=False):
-                assert path is not None
+            for path, base in zip(filter(None, self.of(source)), bases, strict=True):
                 place = real(path)
                 if not place.startswith(base):
                     raise UsageError(
@@ -103,13 +114,16 @@ class Outputs:
                 if hash(place) in read:
                     raise UsageError(f"{printable(path)} is an input; it would be overwritten")
 
-    def _refuse_clashes(self, sources: Sequence[Source]) -> None:
-        """Refuse two sources with one output, also where only the file system takes them for one."""
+    def _refuse_clashes(self, sources: Sequence[Source], others: Sequence[str]) -> None:
+        """Refuse two sources with one output, or two that the file system takes for one."""
+        reserved = {hash(os.path.normpath(path)) for path in others}
         exact: set[int] = set()
         folded: set[int] = set()
         folds: bool | None = None
         for source in sources:
             for path in self._places(source):
+                if hash(path) in reserved:
+                    raise UsageError(f"{printable(path)} would be written twice")
                 if hash(path) in exact:
                     raise self._clash(path, sources, str)
                 exact.add(hash(path))
@@ -124,11 +138,9 @@ class Outputs:
                 folded.add(fold)
 
     def _places(self, source: Source) -> Iterator[str]:
-        return (os.path.normpath(path) for path in self.of(source) if path is not None)
+        return map(os.path.normpath, filter(None, self.of(source)))
 
-    def _clash(
-        self, path: str, sources: Sequence[Source], key: Callable[[str], str]
-    ) -> UsageError:
+    def _clash(self, path: str, sources: Sequence[Source], key: Callable[[str], str]) -> UsageError:
         pair = [
             source.path
             for source in sources

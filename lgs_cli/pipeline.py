@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lgs_cli.defenses.chain import Chain
-from lgs_cli.errors import ImageError, LgsError, StorageError
+from lgs_cli.errors import ImageError, LgsError, StorageError, missing_library
 from lgs_cli.storage import write
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Settings:
     max_pixels: int = 500_000_000
 
 
-class Job(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Job:
     """One image to clean.
 
     Attributes
@@ -87,10 +88,10 @@ class Result:
         What the image took.
     notes : tuple of str
         What is not as it was: ``"palette became RGB"``.
-    source_size, source_mtime_ns, output_size : int or None
-        Bytes, nanoseconds and bytes, by which a later run knows that nothing changed.
-    disk : bool
-        Whether the failure is the disk's, and every later image would meet it too.
+    source_size, source_mtime_ns, output_size, mask_size : int or None
+        Bytes and nanoseconds, by which a later run knows that nothing changed.
+    fatal : bool
+        Whether every later image would fail alike: the disk is full, a library is missing.
     """
 
     index: int
@@ -109,7 +110,8 @@ class Result:
     source_size: int | None = None
     source_mtime_ns: int | None = None
     output_size: int | None = None
-    disk: bool = False
+    mask_size: int | None = None
+    fatal: bool = False
 
 
 def process(job: Job, settings: Settings) -> Result:
@@ -127,10 +129,10 @@ def process(job: Job, settings: Settings) -> Result:
     Result
         Done or failed; never an exception, whatever the image holds.
     """
-    from lgs_cli import image_io
-
     start = time.perf_counter()
     try:
+        from lgs_cli import image_io
+
         picture = image_io.read(job.source, max_pixels=settings.max_pixels)
         stat = os.stat(job.source)
         cleaned = clean(picture, settings, with_mask=job.mask is not None)
@@ -139,14 +141,13 @@ def process(job: Job, settings: Settings) -> Result:
             assert cleaned.mask is not None
             write(job.mask, cleaned.mask)
     except Exception as error:
-        reason = error if isinstance(error, LgsError) else f"{type(error).__name__}: {error}"
         return Result(
             job.index,
             job.source,
             status="failed",
-            error=" ".join(str(reason).split()) or type(error).__name__,
+            error=_reason(error),
             seconds=time.perf_counter() - start,
-            disk=isinstance(error, StorageError),
+            fatal=isinstance(error, StorageError | ImportError),
         )
     return Result(
         job.index,
@@ -163,7 +164,16 @@ def process(job: Job, settings: Settings) -> Result:
         source_size=stat.st_size,
         source_mtime_ns=stat.st_mtime_ns,
         output_size=len(cleaned.data),
+        mask_size=None if cleaned.mask is None else len(cleaned.mask),
     )
+
+
+def _reason(error: Exception) -> str:
+    """Say on one line why an image failed."""
+    if isinstance(error, ImportError):
+        return missing_library(error)
+    text = " ".join(str(error).split())
+    return text if isinstance(error, LgsError) else f"{type(error).__name__}: {text}"
 
 
 class CleanedFile(NamedTuple):
@@ -215,7 +225,9 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
     """
     from lgs_cli import image_io, visualize
 
-    frames, coverages = [], []
+    frames: list[NDArray[Any]] = []
+    coverages: list[float] = []
+    notes: tuple[str, ...] = ()
     shown: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
     try:
         for frame in picture.frames:
@@ -225,18 +237,18 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
             frames.append(cleaned)
             coverages.append(coverage)
         coverage = sum(coverages) / len(coverages)
-        format = settings.format or picture.format
-        if coverage == 0 and format == picture.format and settings.quality is None:
-            data, notes = picture.data, ()
+        form = settings.format or picture.format
+        if coverage == 0 and form == picture.format and settings.quality is None:
+            data = picture.data
         else:
-            data = image_io.encode(picture, frames, format=format, quality=settings.quality)
-            notes = (*picture.notes, *image_io.losses(picture, format))
+            data = image_io.encode(picture, frames, format=form, quality=settings.quality)
+            notes = (*picture.notes, *image_io.losses(picture, form))
         png = None
         if shown is not None:
             png = image_io.encode_png(visualize.render(settings.mask_style, *shown))
     except MemoryError as error:
         raise ImageError("not enough memory") from error
-    return CleanedFile(data, png, format, coverage, notes)
+    return CleanedFile(data, png, form, coverage, notes)
 
 
 def defend(

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lgs_cli.defenses.params import LgsParams, Params
+from lgs_cli.defenses.params import (
+    BitDepthParams,
+    JpegParams,
+    LgsParams,
+    MedianParams,
+    NlmParams,
+    Params,
+    TvmParams,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,15 +54,15 @@ class Defense:
         arXiv identifiers of the papers that define it.
     params : type
         Its :class:`Params` dataclass.
-    module : str
-        The module with its ``apply(image, params, with_mask) -> Cleaned``.
+    entry : str
+        Where its ``apply(image, params, *, with_mask) -> Cleaned`` lives: ``"module:function"``.
     """
 
     name: str
     title: str
     papers: tuple[str, ...]
     params: type[Params]
-    module: str
+    entry: str
 
     def apply(self, image: NDArray[Any], params: Params, *, with_mask: bool = False) -> Cleaned:
         """Run the defense over one image.
@@ -79,7 +87,10 @@ class Defense:
         TypeError, ValueError
             Where the array is not such an image.
         """
-        cleaned: Cleaned = import_module(self.module).apply(image, params, with_mask=with_mask)
+        module, function = self.entry.split(":")
+        cleaned: Cleaned = getattr(import_module(module), function)(
+            image, params, with_mask=with_mask
+        )
         return cleaned
 
 
@@ -87,7 +98,46 @@ DEFENSES: dict[str, Defense] = {
     defense.name: defense
     for defense in (
         Defense(
-            "lgs", "Local Gradients Smoothing", ("1807.01216",), LgsParams, "lgs_cli.defenses.lgs"
+            "lgs",
+            "Local Gradients Smoothing",
+            ("1807.01216",),
+            LgsParams,
+            "lgs_cli.defenses.lgs:apply",
+        ),
+        Defense(
+            "jpeg",
+            "JPEG compression",
+            ("1608.00853", "1711.00117"),
+            JpegParams,
+            "lgs_cli.defenses.jpeg:apply",
+        ),
+        Defense(
+            "tvm",
+            "Total Variance Minimization",
+            ("1711.00117",),
+            TvmParams,
+            "lgs_cli.defenses.tvm:apply",
+        ),
+        Defense(
+            "bit-depth",
+            "Bit depth reduction",
+            ("1704.01155",),
+            BitDepthParams,
+            "lgs_cli.defenses.squeeze:apply_bit_depth",
+        ),
+        Defense(
+            "median",
+            "Median smoothing",
+            ("1704.01155",),
+            MedianParams,
+            "lgs_cli.defenses.squeeze:apply_median",
+        ),
+        Defense(
+            "nlm",
+            "Non-local means",
+            ("1704.01155",),
+            NlmParams,
+            "lgs_cli.defenses.nlm:apply",
         ),
     )
 }

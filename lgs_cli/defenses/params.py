@@ -117,3 +117,134 @@ class LgsParams(Params):
             raise ValueError(
                 f"overlap is {self.overlap}; valid is less than block_size ({self.block_size})"
             )
+
+
+@dataclass(frozen=True)
+class JpegParams(Params):
+    """Parameters of JPEG compression.
+
+    Attributes
+    ----------
+    quality : int
+        The codec's quality, 1 (coarsest) to 100.
+
+    References
+    ----------
+    Dziugaite, Ghahramani, Roy, "A study of the effect of JPG compression on adversarial images",
+    arXiv 1608.00853; Guo et al., arXiv 1711.00117, section 4.2.
+    """
+
+    quality: int = parameter(
+        30, "JPEG quality; lower removes more.", at_least=1, at_most=100
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TvmParams(Params):
+    """Parameters of Total Variance Minimization, with the defaults of the paper's own code.
+
+    Attributes
+    ----------
+    drop_rate : float
+        Probability p with which a pixel's channel is dropped before the reconstruction, 0 to 0.99;
+        0 is plain total variation denoising.
+    weight : float
+        Weight λ of the total variation, 0.000001 to 100, for pixels in [0, 1].
+    iterations : int
+        Iterations of the solver, 1 to 100000.
+    seed : int
+        Seed of the dropped pixels, at least 0. The image's content seeds them too, so one seed
+        drops other pixels in every image, and the same ones in every run.
+
+    References
+    ----------
+    Guo, Rana, Cissé, van der Maaten, "Countering Adversarial Images Using Input Transformations",
+    ICLR 2018, arXiv 1711.00117, section 4.3.
+    """
+
+    drop_rate: float = parameter(
+        0.5, "Probability that a pixel is dropped; 0 denoises without dropping.",
+        at_least=0, at_most=0.99,
+    )  # fmt: skip
+    weight: float = parameter(
+        0.03, "Weight λ of the total variation; higher is flatter.", at_least=1e-6, at_most=100
+    )
+    iterations: int = parameter(
+        100, "Iterations of the solver; more is closer to the minimum.", at_least=1, at_most=100_000
+    )
+    seed: int = parameter(
+        0, "Seed of the dropped pixels, together with the image's content.", at_least=0
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BitDepthParams(Params):
+    """Parameters of bit depth reduction.
+
+    Attributes
+    ----------
+    bits : int
+        Bits that each channel keeps, 1 to 8.
+
+    References
+    ----------
+    Xu, Evans, Qi, "Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
+    NDSS 2018, arXiv 1704.01155, section on color bit depths.
+    """
+
+    bits: int = parameter(3, "Bits that each channel keeps.", at_least=1, at_most=8)
+
+
+@dataclass(frozen=True)
+class MedianParams(Params):
+    """Parameters of median smoothing.
+
+    Attributes
+    ----------
+    window : int
+        Side of the square window in pixels, 1 to 15. Even ones reach one pixel further up and left.
+
+    References
+    ----------
+    Xu, Evans, Qi, "Feature Squeezing", NDSS 2018, arXiv 1704.01155, section on spatial smoothing.
+    """
+
+    window: int = parameter(
+        3, "Side of the square window in pixels; may be even.", at_least=1, at_most=15
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NlmParams(Params):
+    """Parameters of non-local means, with the defaults of feature squeezing on ImageNet (11-3-4).
+
+    Attributes
+    ----------
+    strength : float
+        Filter strength h, 0 to 255, in steps of 8-bit pixels; the same for lightness and color.
+    patch_size : int
+        Side of the compared patches in pixels, odd, 1 to 21.
+    search_window : int
+        Side of the window in which patches are sought, in pixels, odd, 1 to 41.
+
+    References
+    ----------
+    Xu, Evans, Qi, "Feature Squeezing", NDSS 2018, arXiv 1704.01155, section on spatial smoothing;
+    Buades, Coll, Morel, "A non-local algorithm for image denoising", CVPR 2005.
+    """
+
+    strength: float = parameter(
+        4, "Filter strength h, in steps of 8-bit pixels.", at_least=0, at_most=255
+    )  # fmt: skip
+    patch_size: int = parameter(
+        3, "Side of the compared patches in pixels, odd.", at_least=1, at_most=21
+    )  # fmt: skip
+    search_window: int = parameter(
+        11, "Side of the searched window in pixels, odd.", at_least=1, at_most=41
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("patch_size", "search_window"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; valid is an odd number")

@@ -1,11 +1,14 @@
-"""What every defense asks of a pixel array: is it an image, where is alpha, what is white."""
+"""What every defense asks of a pixel array: is it an image, where is alpha, what has changed."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from lgs_cli.defenses import Cleaned
 
 
 def full_scale(dtype: np.dtype[Any]) -> float:
@@ -14,7 +17,7 @@ def full_scale(dtype: np.dtype[Any]) -> float:
     Parameters
     ----------
     dtype : numpy.dtype
-        uint8, uint16 or floating.
+        uint8, uint16, float16, float32 or float64, in the machine's byte order.
 
     Returns
     -------
@@ -30,9 +33,11 @@ def full_scale(dtype: np.dtype[Any]) -> float:
         return 255.0
     if dtype == np.uint16:
         return 65535.0
-    if dtype.kind == "f":
+    if dtype == np.float16 or dtype == np.float32 or dtype == np.float64:
         return 1.0
-    raise TypeError(f"pixels are {dtype}; they must be uint8, uint16 or floating in [0, 1]")
+    raise TypeError(
+        f"pixels are {dtype}; they must be uint8, uint16, or float16, 32 or 64 in [0, 1]"
+    )
 
 
 def split_alpha(image: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -95,3 +100,87 @@ def join_alpha(color: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     if channels in (2, 4):
         joined[..., -1] = like[..., -1]
     return joined
+
+
+def to_uint8(color: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round pixels to 8 bits.
+
+    Parameters
+    ----------
+    color : ndarray
+        uint8, uint16, or floating in [0, 1].
+
+    Returns
+    -------
+    ndarray
+        uint8, same shape; `color` itself where it is uint8.
+    """
+    if color.dtype == np.uint8:
+        return color
+    if color.dtype == np.uint16:
+        return np.asarray((color.astype(np.uint32) + 128) // 257, np.uint8)
+    precise = color.astype(np.float32) if color.dtype == np.float16 else color
+    return np.asarray(np.rint(precise * 255), np.uint8)
+
+
+def from_uint8(color: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Scale 8-bit pixels to another dtype.
+
+    Parameters
+    ----------
+    color : ndarray
+        uint8.
+    dtype : numpy.dtype
+        uint8, uint16 or floating.
+
+    Returns
+    -------
+    ndarray
+        Same shape, of `dtype`; `color` itself where that is uint8.
+    """
+    if dtype == np.uint8:
+        return color
+    scale = full_scale(dtype)
+    levels: NDArray[Any] = (np.arange(256) * scale / 255).astype(dtype)
+    return np.take(levels, color)
+
+
+def finish(image: NDArray[Any], color: NDArray[Any], *, with_mask: bool) -> Cleaned:
+    """Make the result of a defense that has no mask of its own.
+
+    Its mask is the normalized absolute change: the largest absolute change among a pixel's color
+    channels, divided by the largest in the image. So 1 is where the image changed most, whatever
+    that was, and 0 is exactly where nothing changed.
+
+    Parameters
+    ----------
+    image : ndarray
+        The input of the defense.
+    color : ndarray
+        Its new colors, shaped as :func:`split_alpha` parts them, of the input's dtype.
+    with_mask : bool
+        Whether the mask is wanted.
+
+    Returns
+    -------
+    Cleaned
+        The colors with the input's shape and alpha, the mask, and the share of changed pixels.
+    """
+    before = split_alpha(image)[0]
+    if color.dtype.kind == "u":
+        planes = cv2.split(cv2.absdiff(before, color))
+    else:
+        change = np.abs(before - color)
+        planes = np.moveaxis(change, -1, 0) if change.ndim == 3 else change[np.newaxis]
+    change = planes[0]
+    for plane in planes[1:]:
+        change = np.maximum(change, plane)
+    coverage = int(np.count_nonzero(change)) / change.size
+    mask = None
+    if with_mask:
+        mask = np.zeros(change.shape, np.float32)
+        if coverage:
+            np.divide(change, change.max(), out=mask, casting="same_kind")
+            # The ratio of the smallest change to the largest may be too small for float32.
+            np.maximum(mask, np.finfo(np.float32).tiny, out=mask, where=change > 0)
+    return Cleaned(join_alpha(color, image), mask, coverage)

@@ -1,0 +1,56 @@
+"""JPEG compression as a defense (arXiv 1608.00853; arXiv 1711.00117, section 4.2).
+
+Pixels go through libjpeg-turbo in memory and come back. The codec keeps its defaults: color is
+stored as YCbCr with its chroma halved both ways (4:2:0), gray as a gray JPEG. The codec is
+OpenCV's: the same library as Pillow's, with fewer copies on the way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lgs_cli.defenses import Cleaned
+from lgs_cli.defenses.params import JpegParams
+from lgs_cli.defenses.pixels import finish, from_uint8, split_alpha, to_uint8
+
+LONGEST_SIDE = 65500
+
+
+def apply(image: NDArray[Any], params: JpegParams, *, with_mask: bool = False) -> Cleaned:
+    """Compress an image as JPEG and decompress it.
+
+    Parameters
+    ----------
+    image : ndarray
+        (H, W) or (H, W, C), C of 1 to 4; uint8, uint16, or floating in [0, 1]. JPEG has 8 bits a
+        channel: deeper pixels are rounded to them, and come back on the 256 levels of their dtype.
+    params : JpegParams
+        The quality.
+    with_mask : bool
+        Whether the mask is wanted.
+
+    Returns
+    -------
+    Cleaned
+        The image, and as mask the normalized absolute change, see :func:`~.pixels.finish`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where the array is not such an image, or is longer than a JPEG can be.
+    """
+    color, _ = split_alpha(image)
+    if max(color.shape[:2]) > LONGEST_SIDE:
+        raise ValueError(f"shape is {image.shape}; a JPEG has at most {LONGEST_SIDE} pixels a side")
+    pixels = to_uint8(color)
+    gray = pixels.ndim == 2
+    stored = pixels if gray else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, params.quality])
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB)
+    return finish(
+        image, from_uint8(np.asarray(decoded, np.uint8), color.dtype), with_mask=with_mask
+    )

@@ -1,0 +1,124 @@
+"""What came of a run: counts, a summary, one line an image. Prints nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from lgs_cli.defenses.chain import Chain, describe, method_name
+from lgs_cli.pipeline import Result
+from lgs_cli.text import printable
+
+
+@dataclass
+class Report:
+    """Counts of a run so far.
+
+    Attributes
+    ----------
+    done, unchanged, skipped, failed : int
+        Images; `unchanged` ones are done ones that the defense left as they were.
+    """
+
+    done: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        if result.status == "done":
+            self.done += 1
+            self.unchanged += result.unchanged
+        elif result.status == "skipped":
+            self.skipped += 1
+        else:
+            self.failed += 1
+
+    @property
+    def total(self) -> int:
+        """All images so far."""
+        return self.done + self.skipped + self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """0 where no image failed, else 1."""
+        return 1 if self.failed else 0
+
+    def summary(self, seconds: float) -> str:
+        """Say it all on one line.
+
+        Parameters
+        ----------
+        seconds : float
+            What the run took.
+
+        Returns
+        -------
+        str
+            For example ``240 images: 240 done (3 unchanged), 0 skipped, 0 failed in 4.2 s``.
+        """
+        unchanged = f" ({self.unchanged} unchanged)" if self.unchanged else ""
+        noun = "image" if self.total == 1 else "images"
+        return (
+            f"{self.total} {noun}: {self.done} done{unchanged}, {self.skipped} skipped, "
+            f"{self.failed} failed in {seconds:.1f} s"
+        )
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """Results as JSON lines.
+
+    Attributes
+    ----------
+    chain : tuple of Step
+        The defenses of the run.
+    command : str
+        The command line that was run.
+    """
+
+    chain: Chain
+    command: str
+    _constant: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        constant = {
+            "method": method_name(self.chain),
+            "params": describe(self.chain),
+            "command": self.command,
+        }
+        object.__setattr__(self, "_constant", json.dumps(constant)[1:])
+
+    def line(self, result: Result) -> str:
+        """Write one result as a JSON object on a line of its own, ASCII only.
+
+        Bytes of a file name that are no UTF-8 become the escapes of lone surrogates, from which
+        ``os.fsencode`` makes the bytes again.
+        """
+        record = {
+            "source": result.source,
+            "output": result.output,
+            "mask": result.mask,
+            "status": result.status,
+            "error": result.error,
+            "width": result.width,
+            "height": result.height,
+            "format": result.format,
+            "coverage": result.coverage,
+            "unchanged": result.unchanged,
+            "seconds": round(result.seconds, 6),
+            "notes": result.notes,
+        }
+        return f"{json.dumps(record)[:-1]}, {self._constant}\n"
+
+
+def describe_result(result: Result) -> str:
+    """Say on one line what came of an image, for ``--verbose`` and for failures."""
+    source = printable(result.source)
+    if result.status == "failed":
+        return f"{source}: {printable(result.error or '')}"
+    assert result.output is not None
+    notes = "".join(f"; {note}" for note in result.notes)
+    covered = "" if result.coverage is None else f", {result.coverage:.1%} masked"
+    return f"{source} -> {printable(result.output)}: {result.status}{covered}{notes}"

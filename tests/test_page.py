@@ -1,0 +1,644 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lgs_cli import page
+from lgs_cli.errors import LgsError
+from lgs_cli.page import Entry, Run, read_run, render, thumbnails
+
+ATTACKED = Path(__file__).resolve().parents[2] / "shared" / "data" / "attacked"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+PARAMS = {"smoothing": 2.3, "threshold": 0.1, "block_size": 15, "overlap": 5}
+HOSTILE = [
+    "</script><script>window.broken = 1</script>.png",
+    '"><img src=x onerror="window.broken = 1">.png',
+    "<!-- <script> -->.png",
+    "{{data}} {{script}} $& \\1 \\u003c.png",
+    "' onmouseover='window.broken = 1.png",
+    "caf\udce9.png",
+    "\ud800.png",
+    "line\nfeed\x00\u2028.png",
+    "\u202egnp.exe",
+    "日本 é 🦜 & &amp;.png",
+]
+
+
+def entry(source: str, coverage: float | None = 0.5, **fields) -> Entry:
+    fields = {"status": "done", "seconds": 0.1, "method": "lgs", "params": PARAMS} | fields
+    return Entry(source, coverage=coverage, **fields)
+
+
+def a_run(*entries: Entry, **about) -> Run:
+    return Run("run.jsonl", entries, about)
+
+
+def small_run() -> Run:
+    return a_run(
+        entry("in/b10.jpg", 0.25, seconds=0.3),
+        entry("in/b9.jpg", 0.0, unchanged=True, seconds=0.1),
+        entry("in/a.png", 0.75, seconds=0.2, notes=("palette became RGB",)),
+        entry("in/bad.jpg", None, status="failed", error="truncated file", seconds=None),
+        entry("in/old.jpg", None, status="skipped", seconds=0.0),
+        command=["lgs", "clean", "in", "-o", "it's <out>"],
+        version="9.8.7",
+        jobs=4,
+    )
+
+
+# Chromium
+
+
+def browse(html: str, script: str | None = None) -> tuple[str, list[str]]:
+    """Open a page, run a script after its own, and return the DOM and the console's lines."""
+    if script is not None:
+        html = re.sub("script-src '[^']*'", "script-src 'unsafe-inline'", html)
+        html += f"<script>{script}</script>"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        file = Path(folder, "page.html")
+        file.write_text(html, "utf-8")
+        done = subprocess.run(
+            [
+                *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+                *("--no-first-run", "--disable-background-networking", "--disable-sync"),
+                *("--disable-component-update", "--enable-logging=stderr", "--dump-dom"),
+                *(f"--user-data-dir={folder}/profile", "--virtual-time-budget=5000"),
+                *("--window-size=1200,900", file.as_uri()),
+            ],
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+    console = [line for line in done.stderr.decode().splitlines() if "CONSOLE" in line]
+    return done.stdout.decode(), console
+
+
+def evaluate(html: str, body: str) -> object:
+    """Run the body of a function in the page and return what it returns."""
+    dom, console = browse(
+        html,
+        f"""
+        const $ = (selector) => document.querySelector(selector);
+        const $$ = (selector) => [...document.querySelectorAll(selector)];
+        const names = () => $$(".row .name button").map((button) => button.textContent);
+        const count = () => $("#count").textContent;
+        const type = (text) => {{ $("#search").value = text; $("#search").dispatchEvent(new Event("input")); }};
+        const choose = (value) => {{ $("#filter").value = value; $("#filter").dispatchEvent(new Event("change")); }};
+        const sortBy = (key) => $(`th[data-key=${{key}}] button`).click();
+        const result = (() => {{ {body} }})();
+        document.body.textContent = "";
+        const box = document.createElement("pre");
+        box.id = "result";
+        box.textContent = encodeURIComponent(JSON.stringify(result));
+        document.body.append(box);
+        """,  # noqa: E501
+    )
+    assert console == []
+    found = re.search('<pre id="result">(.*?)</pre>', dom)
+    assert found, dom[-2000:]
+    return json.loads(unquote(found[1]))
+
+
+@needs_chromium
+def test_opens_without_a_word_on_the_console_and_refuses_foreign_scripts():
+    html = render(small_run(), {})
+    dom, console = browse(html)
+    assert console == []
+    assert "5 of 5 shown" in dom
+    # The policy is in force, and the console is really watched.
+    dom, console = browse(html.replace("</body>", "<script>document.title = 'x'</script></body>"))
+    assert len(console) == 1
+    assert "Content Security Policy" in console[0]
+    assert "<title>x</title>" not in dom
+
+
+@needs_chromium
+def test_sorts_by_every_column_with_missing_values_last_and_says_so():
+    result = evaluate(
+        render(small_run(), {}),
+        """
+        const seen = {};
+        const note = (label) => seen[label] = [names(), $$("th[data-key]").map((th) => th.getAttribute("aria-sort"))];
+        note("start");
+        for (const key of ["coverage", "name", "status", "seconds"])
+          for (const turn of [1, 2]) { sortBy(key); note(key + turn); }
+        return seen;
+        """,  # noqa: E501
+    )
+    up, down, off = "ascending", "descending", "none"
+    by_coverage = ["a.png", "b10.jpg", "b9.jpg", "bad.jpg", "old.jpg"]
+    # A click on the column that is sorted already turns it round.
+    assert result == {
+        "start": [by_coverage, [off, down, off, off]],
+        "coverage1": [["b9.jpg", "b10.jpg", "a.png", "bad.jpg", "old.jpg"], [off, up, off, off]],
+        "coverage2": [by_coverage, [off, down, off, off]],
+        "name1": [["a.png", "b9.jpg", "b10.jpg", "bad.jpg", "old.jpg"], [up, off, off, off]],
+        "name2": [["old.jpg", "bad.jpg", "b10.jpg", "b9.jpg", "a.png"], [down, off, off, off]],
+        "status1": [["bad.jpg", "old.jpg", "b10.jpg", "b9.jpg", "a.png"], [off, off, up, off]],
+        "status2": [["b10.jpg", "b9.jpg", "a.png", "old.jpg", "bad.jpg"], [off, off, down, off]],
+        "seconds1": [["b10.jpg", "a.png", "b9.jpg", "old.jpg", "bad.jpg"], [off, off, off, down]],
+        "seconds2": [["old.jpg", "b9.jpg", "a.png", "b10.jpg", "bad.jpg"], [off, off, off, up]],
+    }
+
+
+@needs_chromium
+def test_filters_and_searches_with_the_count_in_a_live_region():
+    result = evaluate(
+        render(small_run(), {}),
+        """
+        const seen = {};
+        const note = (label) => seen[label] = [count(), names()];
+        for (const kind of ["done", "changed", "unchanged", "skipped", "failed", "all"]) {
+          choose(kind);
+          note(kind);
+        }
+        type("B1"); note("B1");
+        type("TRUNCATED"); note("error");
+        type("palette  rgb"); note("two words of a note");
+        type("nothing like it"); note("nothing");
+        type(""); choose("done"); type("/B"); note("both");
+        $("[data-filter]").click(); note("failures button");
+        seen.live = [$("#count").getAttribute("aria-live"), $("#filter").value];
+        return seen;
+        """,
+    )
+    assert result == {
+        "done": ["3 of 5 shown", ["a.png", "b10.jpg", "b9.jpg"]],
+        "changed": ["2 of 5 shown", ["a.png", "b10.jpg"]],
+        "unchanged": ["1 of 5 shown", ["b9.jpg"]],
+        "skipped": ["1 of 5 shown", ["old.jpg"]],
+        "failed": ["1 of 5 shown", ["bad.jpg"]],
+        "all": ["5 of 5 shown", ["a.png", "b10.jpg", "b9.jpg", "bad.jpg", "old.jpg"]],
+        "B1": ["1 of 5 shown", ["b10.jpg"]],
+        "error": ["1 of 5 shown", ["bad.jpg"]],
+        "two words of a note": ["1 of 5 shown", ["a.png"]],
+        "nothing": ["0 of 5 shown", []],
+        "both": ["2 of 5 shown", ["b10.jpg", "b9.jpg"]],
+        "failures button": ["1 of 5 shown", ["bad.jpg"]],
+        "live": ["polite", "failed"],
+    }
+
+
+@needs_chromium
+def test_hostile_names_show_as_text_everywhere_and_run_nothing():
+    run = a_run(
+        *(
+            entry(name, None, status="failed", error=name, output=name, mask=name, notes=(name,))
+            for name in HOSTILE
+        ),
+        command=["lgs", *HOSTILE],
+        version=HOSTILE[0],
+        odd={HOSTILE[0]: HOSTILE[1]},
+    )
+    run = replace(run, name=HOSTILE[1])
+    html = render(run, {})
+    html.encode()  # strict: no lone surrogate
+
+    result = evaluate(
+        html,
+        """
+        for (const button of $$(".row button")) button.click();
+        return {
+          broken: window.broken ?? null,
+          images: $$("img").length,
+          handlers: $$("[onerror], [onmouseover]").length,
+          sources: images_of(".more .path"),
+          failures: images_of(".failures .path"),
+          title: document.title,
+        };
+        function images_of(selector) { return $$(selector).map((element) => element.textContent); }
+        """,
+    )
+    shown = [
+        *HOSTILE[:5],
+        r"caf\xe9.png",
+        r"\ud800.png",
+        r"line\nfeed\x00\u2028.png",
+        r"\u202egnp.exe",
+        HOSTILE[9],
+    ]
+    assert result["broken"] is None
+    assert result["images"] == result["handlers"] == 0
+    assert result["failures"] == shown
+    # Source, output and mask of every image.
+    assert result["sources"] == [name for name in shown for _ in range(3)]
+    assert result["title"] == f"{HOSTILE[1]} – lgs report"
+
+
+@needs_chromium
+def test_pictures_show_on_hover_and_focus_and_stay_on_click():
+    jpegs = {name: jpeg_of((200, 0, 0)) for name in ("original", "mask", "cleaned")}
+    result = evaluate(
+        render(small_run(), {2: jpegs}),
+        """
+        const [first, second] = $$(".row");
+        const over = (row) => row.dispatchEvent(
+          new PointerEvent("pointerover", { pointerType: "mouse", bubbles: true }));
+        const captions = (at) => $$(`${at} figcaption`).map((caption) => caption.textContent);
+        const seen = { thumbnails: $$(".pic img").length, before: $("#peek").hidden };
+        first.scrollIntoView({ block: "center" });
+        over(first);
+        seen.hover = [$("#peek").hidden, captions("#peek")];
+        const box = $("#peek").getBoundingClientRect();
+        seen.inside = box.left >= 0 && box.top >= 0 && box.right <= innerWidth && box.bottom <= innerHeight;
+        over(second);
+        seen.without = $("#peek").hidden;
+        over(first);
+        document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+        seen.escape = $("#peek").hidden;
+        const button = first.querySelector("button");
+        button.focus({ focusVisible: true });
+        seen.focus = $("#peek").hidden;
+        button.click();
+        seen.open = [button.getAttribute("aria-expanded"), captions(".more"), $("#peek").hidden];
+        seen.alt = $$(".more img").map((image) => image.alt);
+        seen.sources = $$(".more img").map((image) => image.src);
+        seen.notes = $(".more dl").textContent.includes("palette became RGB");
+        button.click();
+        seen.closed = [button.getAttribute("aria-expanded"), $$(".more").length];
+        return seen;
+        """,  # noqa: E501
+    )
+    captions = ["Original", "Mask", "Cleaned"]
+    sources = result.pop("sources")
+    assert result == {
+        "thumbnails": 1,
+        "before": True,
+        "hover": [False, captions],
+        "inside": True,
+        "without": True,
+        "escape": True,
+        "focus": False,
+        "open": ["true", captions, True],
+        "alt": [f"{caption} of a.png" for caption in captions],
+        "notes": True,
+        "closed": ["false", 0],
+    }
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+
+
+@needs_chromium
+def test_ten_thousand_images_stay_under_20_mb_and_are_listed_in_steps():
+    rng = np.random.default_rng(3)
+    coverages = rng.permutation(10_000) / 10_000
+    entries = [
+        entry(f"folder/image_{number:05}.jpg", float(coverage), output=f"out/{number:05}.jpg")
+        for number, coverage in enumerate(coverages)
+    ]
+    noise = rng.integers(0, 256, (192, 192, 3), np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG", quality=75)
+    heavy = dict.fromkeys(("original", "mask", "cleaned"), buffer.getvalue())
+    html = render(a_run(*entries), dict.fromkeys(range(10_000), heavy))
+    assert 15_000_000 < len(html.encode()) < 20_000_000
+
+    result = evaluate(
+        html,
+        """
+        const seen = { count: count(), rows: $$(".row").length, first: names().slice(0, 3) };
+        seen.pictures = $$(".row img").length;
+        $("#more").click();
+        seen.more = [$$(".row").length, $("#more").textContent];
+        sortBy("coverage");
+        seen.last = names()[0];
+        seen.lastPicture = $$(".row:first-child img").length;
+        type("image_0123");
+        seen.found = [count(), $$(".row").length, $("#more").hidden];
+        seen.note = $("#images + p").textContent;
+        return seen;
+        """,
+    )
+    best = np.argsort(-coverages)
+    assert result["count"] == "10,000 of 10,000 shown"
+    assert result["first"] == [f"image_{number:05}.jpg" for number in best[:3]]
+    assert result["pictures"] == result["rows"] < 1000
+    assert result["more"][0] == result["rows"] + 100
+    assert result["more"][1].startswith("Show 100 more of 9,")
+    assert result["last"] == f"image_{best[-1]:05}.jpg"
+    assert result["lastPicture"] == 0
+    assert result["found"] == ["10 of 10,000 shown", 10, True]
+    shown = re.search(r"Pictures are here for (\d+) of 10,000 images", result["note"])
+    assert shown
+    assert result["rows"] < int(shown[1]) < 1000
+
+
+# The page as text
+
+
+class Parsed(HTMLParser):
+    """Collects what a page refers to and what it says."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1] not in ("script", "style"):
+            self.text += data + " "
+
+
+def words(html: str) -> str:
+    return " ".join(Parsed(html).text.split())
+
+
+def test_refers_to_nothing_outside_itself():
+    html = render(small_run(), {})
+    assert Parsed(html).references == ["data:,"]
+    assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttpRequest", html)
+
+
+def test_totals_parameters_failures_and_command_line():
+    text = words(render(small_run(), {}))
+    assert "Report of 5 images" in text
+    assert "run.jsonl · lgs 9.8.7" in text
+    for tile in ("done 3", "unchanged 1", "skipped 1", "failed 1", "median coverage 25.0%"):
+        assert tile in text
+    # 0.3 + 0.1 + 0.2 + 0, and the median of 0, 0.1, 0.2, 0.3.
+    assert "total image time 0.60 s median image time 0.15 s" in text
+    assert "method lgs smoothing 2.3 threshold 0.1 block size 15 overlap 5" in text
+    assert "lgs clean in -o 'it'\"'\"'s <out>'" in text
+    assert "jobs 4" in text
+    assert "1 failure in/bad.jpg truncated file" in text
+
+
+def test_a_run_with_several_settings_names_each_with_its_count():
+    other = {"quality": 30}
+    run = a_run(entry("a"), entry("b"), entry("c", method="jpeg", params=other))
+    text = words(render(run, {}))
+    assert "method lgs – 2 images" in text
+    assert "method jpeg – 1 image quality 30" in text
+    assert "no command line" in text
+
+
+def test_many_failures_are_all_told_of():
+    run = a_run(*(entry(f"{n}.jpg", None, status="failed", error=f"E{n}!") for n in range(1100)))
+    text = words(render(run, {}))
+    assert "1,100 failures" in text
+    assert "1,094 more" in text
+    assert "E999!" in text
+    assert "E1000!" not in text
+    assert "And 100 more, in the list below." in text
+
+
+def test_histogram_counts_every_image_once():
+    coverages = [0, 0, 1e-9, 0.049, 0.05, 0.149, 0.15, 0.55, 0.999, 1, 1, None]
+    run = a_run(*(entry(f"{n}", coverage) for n, coverage in enumerate(coverages)))
+    label = re.search('aria-label="Images by coverage. ([^"]*)"', render(run, {}))[1]
+    assert label == "none: 2; 0–5%: 2; 5–10%: 1; 10–15%: 1; 15–20%: 1; 55–60%: 1; 95–100%: 3"
+
+
+@pytest.mark.parametrize(
+    ("count", "ticks"),
+    [(1, ["0", "1"]), (4, list("01234")), (49, ["0", "20", "40"]),
+     (4100, ["0", "2,000", "4,000"])],
+)  # fmt: skip
+def test_histogram_axis_has_round_ticks(count, ticks):
+    html = render(a_run(*[entry("x", 0.5)] * count), {})
+    axis = html[html.index('<div class="ticks') : html.index('<div class="plot')]
+    assert re.findall('<span style="bottom:[0-9.]+%">([0-9,]+)</span>', axis) == ticks
+
+
+@pytest.mark.parametrize(
+    ("count", "short"),
+    [(999, "999"), (1000, "1.0k"), (9949, "9.9k"), (9950, "10k"), (10**4, "10k")],
+)
+def test_the_number_on_a_bar_is_short_and_exact_in_its_title(count, short):
+    html = render(a_run(*[entry("x", 0.5)] * count), {})
+    assert f'title="50–55%: {count:,} images"><span>{short}</span>' in html
+
+
+def test_a_run_without_images_still_makes_a_page():
+    text = words(render(a_run(), {}))
+    assert "Report of 0 images" in text
+    assert "No image of this run has a coverage" in text
+
+
+# Reading
+
+
+def write(folder: Path, *lines: object) -> Path:
+    path = folder / "run.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(texts) + "\n", "utf-8")
+    return path
+
+
+def test_reads_what_the_report_holds_in_its_order(tmp_path):
+    line = {
+        "source": "caf\udce9.jpg", "output": "o.jpg", "mask": None, "status": "done",
+        "error": None, "width": 3, "height": 4, "format": "jpeg", "coverage": 0,
+        "unchanged": True, "seconds": 1.5, "method": "lgs", "params": PARAMS, "notes": ["n"],
+    }  # fmt: skip
+    path = write(
+        tmp_path,
+        {"run": {"version": "1", "jobs": 2}},
+        line,
+        "",
+        {"source": "b", "status": "failed"},
+        {"run": {"finished": "later"}},
+    )
+    assert read_run(path) == Run(
+        "run.jsonl",
+        (
+            Entry(
+                "caf\udce9.jpg", "done", "o.jpg", None, None, "jpeg", "lgs", 3, 4, 0, True, 1.5,
+                PARAMS, ("n",),
+            ),
+            Entry("b", "failed"),
+        ),
+        {"version": "1", "jobs": 2, "finished": "later"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"source": "a", "sta', "Unterminated string"),
+        ("[1]", "not an object"),
+        ("{}", 'no "source"'),
+        ('{"source": 3, "status": "done"}', '"source" is 3'),
+        ('{"source": "a", "status": "fine"}', '"status" is "fine"; valid is done, skipped'),
+        ('{"source": "a", "status": "done", "coverage": 1.2}', '"coverage" is 1.2; valid is 0'),
+        ('{"source": "a", "status": "done", "coverage": true}', '"coverage" is true'),
+        ('{"source": "a", "status": "done", "seconds": NaN}', "NaN is not JSON"),
+        ('{"source": "a", "status": "done", "seconds": 1e999}', '"seconds" is out of range'),
+        ('{"source": "a", "status": "done", "params": [1]}', r'"params" is \[1\]'),
+        ('{"run": "x"}', '"run" is not an object'),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_a_broken_line_is_named_with_its_number_and_reason(tmp_path, line, reason):
+    path = write(tmp_path, {"source": "a", "status": "done"}, line)
+    with pytest.raises(LgsError, match=f"run.jsonl, line 2: .*{reason}") as caught:
+        read_run(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path):
+    path = tmp_path / "run.jsonl"
+    path.write_bytes(b'{"source": "a", "status": "done"}\n{"source": "\xff"}\n')
+    with pytest.raises(LgsError, match=r"line 2: .*utf-8"):
+        read_run(path)
+
+
+def test_a_missing_report_is_an_error_of_one_line(tmp_path):
+    with pytest.raises(LgsError, match=r"none\.jsonl: No such file"):
+        read_run(tmp_path / "none.jsonl")
+
+
+# Thumbnails
+
+
+def jpeg_of(color: tuple[int, int, int]) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (40, 30), color).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def decoded(jpeg: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(jpeg))).astype(int)
+
+
+def test_thumbnails_are_small_and_of_the_highest_coverage(tmp_path):
+    entries = []
+    for number, coverage in enumerate((0.2, None, 0.9, 0.5)):
+        source = tmp_path / f"{number}.png"
+        Image.new("RGB", (1000, 400), (50 * number, 100, 0)).save(source)
+        entries.append(entry(str(source), coverage))
+    found = thumbnails(a_run(*entries), limit=3)
+    assert list(found) == [2, 3, 0]
+    for number, pictures in found.items():
+        assert list(pictures) == ["original"]
+        picture = decoded(pictures["original"])
+        assert picture.shape == (77, 192, 3)
+        assert np.abs(picture - (50 * number, 100, 0)).max() <= 4
+
+
+def test_relative_paths_start_from_the_run_s_directory(tmp_path):
+    Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
+    assert list(thumbnails(a_run(entry("a.png"), directory=str(tmp_path)))) == [0]
+    assert thumbnails(a_run(entry("a.png"))) == {}
+
+
+def test_the_mask_is_the_file_s_or_else_the_difference(tmp_path):
+    original = np.full((60, 80, 3), 200, np.uint8)
+    cleaned = original.copy()
+    cleaned[:30] = 0
+    mask = np.zeros((60, 80, 3), np.uint8)
+    mask[:, :40] = (0, 200, 0)
+    for name, array in (("o", original), ("c", cleaned), ("m", mask)):
+        Image.fromarray(array).save(tmp_path / f"{name}.png")
+    paths = {"output": str(tmp_path / "c.png")}
+    source = str(tmp_path / "o.png")
+    with_mask, without = thumbnails(
+        a_run(entry(source, mask=str(tmp_path / "m.png"), **paths), entry(source, **paths))
+    ).values()
+
+    assert list(with_mask) == ["original", "mask", "cleaned"]
+    green = decoded(with_mask["mask"])[30, 10]
+    assert np.abs(green - (0, 200, 0)).max() < 10
+    assert list(without) == ["original", "difference", "cleaned"]
+    difference = decoded(without["difference"]).sum(2)
+    assert difference[10].min() > 500
+    assert difference[50].max() < 60
+
+
+def test_pictures_are_turned_upright_and_the_mask_with_them(tmp_path):
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, :40] = 255  # the left half, which orientation 6 turns to the top
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(pixels).save(tmp_path / "o.png", exif=exif)
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    run = a_run(entry(str(tmp_path / "o.png"), mask=str(tmp_path / "m.png")))
+    pictures = thumbnails(run)[0]
+    for name in ("original", "mask"):
+        upright = decoded(pictures[name])
+        assert upright.shape == (80, 40, 3)
+        assert upright[:30].min() > 240
+        assert upright[50:].max() < 15
+
+
+@pytest.mark.parametrize(
+    ("pixels", "shown"),
+    [
+        (np.full((20, 30), 257 * 80, np.uint16), (80, 80, 80)),
+        (np.full((20, 30), 90, np.uint8), (90, 90, 90)),
+        (np.full((20, 30, 4), (10, 200, 30, 255), np.uint8), (10, 200, 30)),
+    ],
+    ids=["gray 16", "gray", "RGBA"],
+)
+def test_every_kind_of_pixel_keeps_its_color(tmp_path, pixels, shown):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    picture = decoded(thumbnails(a_run(entry(str(tmp_path / "a.png"))))[0]["original"])
+    assert np.abs(picture - shown).max() <= 3
+
+
+def test_what_cannot_be_read_has_no_picture(tmp_path):
+    whole = jpeg_of((1, 2, 3))
+    contents = {"cut.jpg": whole[: len(whole) // 2], "empty.png": b"", "text.png": b"hello"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "fifo.png")
+    names = [*contents, "folder.png", "fifo.png", "none.png", "nul\0.png", "x" * 5000]
+    (tmp_path / "good.jpg").write_bytes(whole)
+    run = a_run(*(entry(str(tmp_path / name)) for name in [*names, "good.jpg"]))
+    assert list(thumbnails(run)) == [len(names)]
+
+
+def test_a_file_name_that_is_not_utf_8_is_found(tmp_path):
+    try:
+        (tmp_path / "caf\udce9.jpg").write_bytes(jpeg_of((1, 2, 3)))
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    line = {"source": str(tmp_path / "caf\udce9.jpg"), "status": "done", "coverage": 0.5}
+    run = read_run(write(tmp_path, line))
+    assert list(thumbnails(run)) == [0]
+    render(run, thumbnails(run)).encode()
+
+
+def test_the_difference_of_attacked_and_clean_photographs_shows_where_the_noise_is():
+    files = sorted((ATTACKED / "lavan_32px").glob("*.png"))[::16]
+    if not files:
+        pytest.skip(f"no attacked photographs in {ATTACKED}")
+    run = a_run(*(entry(str(file), output=str(ATTACKED / "clean" / file.name)) for file in files))
+    for index, pictures in thumbnails(run).items():
+        pairs = [
+            np.asarray(Image.open(folder / files[index].name).convert("RGB")).astype(int)
+            for folder in (ATTACKED / "lavan_32px", ATTACKED / "clean")
+        ]
+        changed = np.argwhere((pairs[0] != pairs[1]).any(2)).mean(0) * 192 / 224
+        bright = np.argwhere(decoded(pictures["difference"]).sum(2) > 250).mean(0)
+        assert np.abs(changed - bright).max() < 5
+
+
+def test_the_template_and_the_script_fit_together():
+    template = (Path(page.__file__).parent / "page.html").read_text("utf-8")
+    script = (Path(page.__file__).parent / "page.js").read_text("utf-8")
+    ids = set(re.findall(r'\bid="([^"]+)"', template))
+    assert set(re.findall(r'(?:byId|getElementById)\("([^"]+)"\)', script)) <= ids
+    assert "</script" not in script
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)

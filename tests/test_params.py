@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, replace
+from functools import partial
+
+import pytest
+
+from lgs_cli.defenses import DEFENSES
+from lgs_cli.defenses.params import (
+    BitDepthParams,
+    JpegParams,
+    LgsParams,
+    MedianParams,
+    NlmParams,
+    TvmParams,
+    valid_range,
+)
+
+EVERY_PARAMETER = [
+    pytest.param(defense.params, spec, id=f"{name}-{spec.name}")
+    for name, defense in DEFENSES.items()
+    for spec in fields(defense.params)
+]
+
+
+def test_defaults():
+    assert LgsParams() == LgsParams(smoothing=2.3, threshold=0.1, block_size=15, overlap=5)
+    assert JpegParams() == JpegParams(quality=30)
+    assert TvmParams() == TvmParams(drop_rate=0.5, weight=0.03, iterations=100, seed=0)
+    assert BitDepthParams() == BitDepthParams(bits=3)
+    assert MedianParams() == MedianParams(window=3)
+    assert NlmParams() == NlmParams(strength=4, patch_size=3, search_window=11)
+
+
+@pytest.mark.parametrize(("params", "spec"), EVERY_PARAMETER)
+def test_every_parameter_explains_itself(params, spec):
+    assert spec.metadata["help"].endswith(".")
+    assert valid_range(spec)
+    assert f"{spec.name} :" in params.__doc__
+
+
+@pytest.mark.parametrize(("params", "spec"), EVERY_PARAMETER)
+def test_beyond_either_end_is_refused(params, spec):
+    low, high = spec.metadata["at_least"], spec.metadata["at_most"]
+    number = type(spec.default)
+    beyond = [number(low - 1)] + ([] if high is None else [number(high + 1)])
+    for value in beyond:
+        with pytest.raises(ValueError) as caught:
+            params(**{spec.name: value})
+        assert str(caught.value) == f"{spec.name} is {value:g}; valid is {valid_range(spec)}"
+
+
+@pytest.mark.parametrize(("params", "spec"), EVERY_PARAMETER)
+@pytest.mark.parametrize("value", ["3", None, True, [1]])
+def test_the_wrong_type_is_refused(params, spec, value):
+    with pytest.raises(ValueError, match=f"^{spec.name} is .*; valid is a (whole )?number$"):
+        params(**{spec.name: value})
+
+
+@pytest.mark.parametrize(("params", "spec"), EVERY_PARAMETER)
+def test_both_ends_are_valid(params, spec):
+    if spec.name == "block_size":
+        params = partial(params, overlap=0)
+    for end in (spec.metadata["at_least"], spec.metadata["at_most"]):
+        if end is not None:
+            assert getattr(params(**{spec.name: end}), spec.name) == end
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_are_finite(value):
+    with pytest.raises(ValueError, match="weight is"):
+        TvmParams(weight=value)
+
+
+def test_a_whole_number_serves_as_a_number_but_not_the_reverse():
+    assert type(TvmParams(weight=1).weight) is float
+    with pytest.raises(ValueError, match=r"bits is 3\.0; valid is a whole number"):
+        BitDepthParams(bits=3.0)
+
+
+@pytest.mark.parametrize("name", ["patch_size", "search_window"])
+def test_windows_of_non_local_means_are_odd(name):
+    with pytest.raises(ValueError, match=f"^{name} is 8; valid is an odd number$"):
+        NlmParams(**{name: 8})
+
+
+def test_overlap_is_less_than_the_block():
+    with pytest.raises(ValueError, match=r"^overlap is 4; valid is less than block_size \(4\)$"):
+        LgsParams(block_size=4, overlap=4)
+
+
+def test_parameters_are_frozen_and_checked_again_when_replaced():
+    params = JpegParams()
+    with pytest.raises(FrozenInstanceError):
+        params.quality = 1
+    with pytest.raises(ValueError, match="quality is 101; valid is 1 to 100"):
+        replace(params, quality=101)
