@@ -128,9 +128,7 @@ def place(
         return top, left
     left, top = (int(part) for part in location.split(","))
     if top > rows or left > columns:
-        raise UsageError(
-            f"a patch of {side} px at {location} leaves the image of {width}×{height}"
-        )
+        raise UsageError(f"a patch of {side} px at {location} leaves the image of {width}×{height}")
     return top, left
 
 

@@ -220,7 +220,7 @@ def _quantization(quality: int) -> list[Any]:
     Image.new("RGB", (8, 8)).save(stream, "JPEG", quality=quality)
     with Image.open(stream) as image:
         tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]
-    return [np.float32(tables[index]).reshape(8, 8).tolist() for index in (0, 1)]
+    return [np.array(tables[index], np.float32).reshape(8, 8).tolist() for index in (0, 1)]
 
 
 def _quantize(plane: Tensor, table: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,34 @@ class Photograph:
     label: int | None
 
 
-def find(folder: Path, labels: Path | None = None) -> list[Photograph]:
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Photographs as the model sees them, with their labels.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Their names.
+    labels : ndarray
+        int64 (N,); -1 where the label is not known.
+    pixels : ndarray
+        uint8 (N, H, W, 3) RGB.
+    """
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def at(self, index: NDArray[np.intp] | slice) -> Images:
+        """Return some of them."""
+        names = tuple(np.asarray(self.names, dtype=object)[index])
+        return Images(names, self.labels[index], self.pixels[index])
+
+
+def find(folder: Path, labels: Path | None = None, never: Sequence[Path] = ()) -> list[Photograph]:
     """List the images of a folder, sorted by name.
 
     Parameters
@@ -50,6 +76,8 @@ def find(folder: Path, labels: Path | None = None) -> list[Photograph]:
     labels : Path, optional
         CSV with the columns ``file`` (path below `folder`) and ``label`` (class from 0). Images
         it does not list are left out.
+    never : sequence of Path
+        Folders that are not walked: those that results go to.
 
     Returns
     -------
@@ -65,7 +93,7 @@ def find(folder: Path, labels: Path | None = None) -> list[Photograph]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a directory")
-    found = _from_csv(folder, labels) if labels else _from_subfolders(folder)
+    found = _from_csv(folder, labels) if labels else _from_subfolders(folder, never)
     if not found:
         raise NoImagesError(f"no image in {folder}")
     return sorted(found, key=lambda photograph: photograph.name)
@@ -91,10 +119,12 @@ def _from_csv(folder: Path, labels: Path) -> list[Photograph]:
     return found
 
 
-def _from_subfolders(folder: Path) -> list[Photograph]:
+def _from_subfolders(folder: Path, never: Sequence[Path]) -> list[Photograph]:
     names = [
         Path(source.relative).as_posix()
-        for source in files.find([str(folder)], [], files.Selection(), [])
+        for source in files.find(
+            [str(folder)], [], files.Selection(), [str(path) for path in never]
+        )
         if source.problem is None
     ]
     classes = sorted({name.split("/")[0] for name in names if "/" in name})
@@ -158,31 +188,27 @@ def fit(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.ui
     return image[top : top + side, left : left + side]
 
 
-def load(
-    photographs: Sequence[Photograph], preprocessing: Preprocessing
-) -> NDArray[np.uint8]:
+def load(photographs: Sequence[Photograph], preprocessing: Preprocessing) -> Images:
     """Read photographs as a model sees them.
-
-    Returns
-    -------
-    ndarray
-        uint8 (N, H, W, 3), RGB.
 
     Raises
     ------
     ImageError
         Where one cannot be read, or differs from the first in size.
     """
-    images: list[NDArray[Any]] = []
+    pixels: list[NDArray[np.uint8]] = []
     for photograph in photographs:
+        path = printable(str(photograph.path))
         try:
             image = fit(read(photograph.path), preprocessing)
         except ValueError as error:
-            raise ImageError(f"{photograph.path}: {error}") from None
-        if images and image.shape != images[0].shape:
+            raise ImageError(f"{path}: {error}") from None
+        if pixels and image.shape != pixels[0].shape:
             raise ImageError(
-                f"{photograph.path} is {image.shape[1]}×{image.shape[0]}, the images before it "
-                f"{images[0].shape[1]}×{images[0].shape[0]}: crop them to one size"
+                f"{path} is {image.shape[1]}×{image.shape[0]}, the images before it "
+                f"{pixels[0].shape[1]}×{pixels[0].shape[0]}: crop them to one size"
             )
-        images.append(image)
-    return np.stack(images)
+        pixels.append(image)
+    labels = [-1 if photograph.label is None else photograph.label for photograph in photographs]
+    names = tuple(photograph.name for photograph in photographs)
+    return Images(names, np.asarray(labels, np.int64), np.stack(pixels))

@@ -83,7 +83,7 @@ class Model(ABC):
 
     def predict(self, images: NDArray[np.uint8], batch_size: int = 16) -> NDArray[np.intp]:
         """Return the class (N,) each image gets; see :meth:`logits`."""
-        return self.logits(images, batch_size).argmax(axis=1)
+        return np.asarray(self.logits(images, batch_size).argmax(axis=1), np.intp)
 
     @abstractmethod
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -102,10 +102,10 @@ class OnnxModel(Model):
 
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         pre = self.preprocessing
-        x = images.astype(np.float32) * np.float32(pre.white / 255)
-        if pre.channels == "bgr":
-            x = x[..., ::-1]
-        x = (x - np.float32(pre.means)) / np.float32(pre.stds)
+        pixels = images[..., ::-1] if pre.channels == "bgr" else images
+        x: NDArray[np.float32] = pixels.astype(np.float32) * np.float32(pre.white / 255)
+        x -= np.array(pre.means, np.float32)
+        x /= np.array(pre.stds, np.float32)
         self._net.setInput(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
         return np.asarray(self._net.forward(), np.float32).copy()
 

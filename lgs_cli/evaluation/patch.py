@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -155,20 +154,21 @@ def _reward(logits: Tensor, label: Tensor, target: int | None) -> Tensor:
 
 
 def paste(
-    model: TorchModel | Any,
+    model: TorchModel,
     patches: Sequence[Patch],
     images: NDArray[np.uint8],
     labels: Sequence[int],
     names: Sequence[str],
     params: PatchParams,
+    through: Layer | None = None,
     first: int = 0,
 ) -> tuple[NDArray[np.uint8], list[Attacked]]:
     """Paste patches onto images, each at a place, rotation and scale of its own.
 
     Parameters
     ----------
-    model : Model
-        The model that judges the result; any will do, no gradient is needed.
+    model : TorchModel
+        The model under attack.
     patches : sequence of Patch
         The images take them in turn.
     images : ndarray
@@ -179,6 +179,8 @@ def paste(
         The name of each photograph; together with the seed it decides every draw.
     params : PatchParams
         The attack's parameters; `target` counts where a patch does not know its own.
+    through : callable, optional
+        A defense in front of the model, from `bpda.layer`.
     first : int
         How many images took their turn before these.
 
@@ -196,7 +198,7 @@ def paste(
     """
     started = time.perf_counter()
     height, width = images.shape[1:3]
-    before = model.logits(images)
+    before = _chances(model, images, through)
     chosen = [patches[(first + index) % len(patches)] for index in range(len(images))]
     spots, targets = [], []
     for name, label, patch in zip(names, labels, chosen, strict=True):
@@ -213,7 +215,7 @@ def paste(
     masks = [torch.from_numpy((patch.pixels[..., 3] >= 128).astype(np.float32)) for patch in chosen]
     pasted, mask = _paste(to_tensor(images, "cpu"), layers, masks, spots)
     attacked = to_pixels(pasted)
-    logits = torch.from_numpy(model.logits(attacked)).softmax(1).numpy()
+    after = _chances(model, attacked, through)
     seconds = (time.perf_counter() - started) / len(images)
     records = []
     for i, name in enumerate(names):
@@ -229,14 +231,20 @@ def paste(
                 height=int(rows[-1] - rows[0] + 1),
                 width=int(columns[-1] - columns[0] + 1),
                 before=int(before[i].argmax()),
-                after=int(logits[i].argmax()),
-                confidence=float(logits[i].max()),
+                after=int(after[i].argmax()),
+                confidence=float(after[i].max()),
                 steps=0,
                 dead_steps=0,
                 seconds=seconds,
             )
         )
     return attacked, records
+
+
+def _chances(model: TorchModel, images: NDArray[np.uint8], through: Layer | None) -> Tensor:
+    x = to_tensor(images, model.device)
+    with torch.no_grad():
+        return model.differentiable(through(x) if through is not None else x).softmax(1).cpu()
 
 
 @dataclass(frozen=True)

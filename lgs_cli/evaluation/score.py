@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lgs_cli.defenses.chain import Chain
 from lgs_cli.errors import UsageError
-from lgs_cli.evaluation import attacks, dataset
+from lgs_cli.evaluation import attacks, craft, dataset
 from lgs_cli.evaluation.attacks import Attacked
-from lgs_cli.evaluation.dataset import Photograph
-from lgs_cli.evaluation.models import Model, require_gradients
+from lgs_cli.evaluation.dataset import Images, Photograph
+from lgs_cli.evaluation.models import Model
 from lgs_cli.evaluation.settings import (
     AttackSpec,
     DefenseSpec,
@@ -26,39 +27,15 @@ from lgs_cli.evaluation.settings import (
 )
 from lgs_cli.evaluation.table import Row, Share, Table
 
+if TYPE_CHECKING:
+    from lgs_cli.evaluation.patch import Patch
+
 Progress = Callable[[str, int], None]
 
 # How often an attack on the undefended model must succeed before it says much about a defense.
 _STRONG = 0.9
 
 ADAPTIVE_CELLS = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Photographs as the model sees them, with their labels.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Their names.
-    labels : ndarray
-        int64 (N,).
-    pixels : ndarray
-        uint8 (N, H, W, 3) RGB.
-    """
-
-    names: tuple[str, ...]
-    labels: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def at(self, index: NDArray[np.intp] | slice) -> Images:
-        """Return some of them."""
-        names = tuple(np.asarray(self.names, dtype=object)[index])
-        return Images(names, self.labels[index], self.pixels[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +72,7 @@ def choose(
     photographs : sequence of Photograph
         All there are.
     params : EvaluateParams
-        Its `count`, `rightly` and `batch_size` are used.
+        Its `count`, `all_images` and `batch_size` are used.
 
     Returns
     -------
@@ -122,9 +99,8 @@ def choose(
     wanted = 2 * params.count or len(photographs)
     for start in range(0, len(photographs), params.batch_size):
         batch = photographs[start : start + params.batch_size]
-        labels = np.asarray([photograph.label for photograph in batch], np.int64)
-        names = tuple(photograph.name for photograph in batch)
-        images = Images(names, labels, dataset.load(batch, model.preprocessing))
+        images = dataset.load(batch, model.preprocessing)
+        labels = images.labels
         predicted = model.predict(images.pixels, params.batch_size)
         if labels.max() >= model.classes:
             worst = int(labels.argmax())
@@ -134,7 +110,9 @@ def choose(
             )
         seen += len(batch)
         right += int((predicted == labels).sum())
-        found.append(images.at(np.flatnonzero(predicted == labels)) if params.rightly else images)
+        found.append(
+            images if params.all_images else images.at(np.flatnonzero(predicted == labels))
+        )
         if sum(map(len, found)) >= wanted:
             break
     images = Images(
@@ -150,7 +128,7 @@ def choose(
     count = params.count or len(images)
     chosen, left = images.at(slice(0, count)), images.at(slice(count, None))
     population = f"{len(chosen)} photographs"
-    if params.rightly:
+    if not params.all_images:
         population += f" that it classifies rightly undefended ({right} of {seen} are)"
     return chosen, left, population
 
@@ -198,12 +176,9 @@ def evaluate(
     """
     params = params or EvaluateParams()
     tell = progress or _silent
-    if blind or params.adaptive:
-        require_gradients(model, "an attack")
     images, left, population = choose(model, photographs, params)
-    columns = [
-        attacked(model, images, left, attack, params, tell, keep) for attack in (*blind, *folders)
-    ]
+    sources: list[AttackSpec | Path] = [*blind, *folders]
+    columns = [attacked(model, images, left, attack, params, tell, keep) for attack in sources]
     adaptive = _adaptive_params(blind) if params.adaptive else None
     undefended = model.predict(images.pixels, params.batch_size) == images.labels
     rows, warnings = [], []
@@ -264,73 +239,40 @@ def attacked(
     """
     if isinstance(attack, Path):
         return _from_folder(attack, images)
-    spec, size, tell = attack, params.batch_size, progress or _silent
-    if isinstance(spec.params, LavanParams):
-        done = _lavan(model, images, spec.params, (), params, lambda n: tell(spec.text, n))
-    else:
-        done = _patch(model, images, left, spec.params, size, lambda n: tell(spec.text, n))
-    pixels = np.concatenate([part for part, _ in done])
-    records = [record for _, part in done for record in part]
+    tell = progress or _silent
+    material = left if len(left) else images
+    patches = craft.patches(model, attack.params, material, params.batch_size)
+    pixels, records = _collect(
+        model, images, attack.params, params, lambda n: tell(attack.text, n), patches=patches
+    )
     if keep is not None:
-        attacks.save(keep / _as_folder(spec.text), pixels, records)
-    return Blind(spec.text, np.arange(len(images)), pixels, records)
+        attacks.save(keep / _as_folder(attack.text), pixels, records)
+    return Blind(attack.text, np.arange(len(images)), pixels, records)
 
 
 def _as_folder(text: str) -> str:
     return "".join(char if char.isalnum() or char in "-=.," else "-" for char in text)
 
 
-def _lavan(
+def _collect(
     model: Model,
     images: Images,
-    attack: LavanParams,
-    chain: Chain,
+    attack: LavanParams | PatchParams,
     params: EvaluateParams,
     tick: Callable[[int], None],
-) -> list[tuple[NDArray[np.uint8], list[Attacked]]]:
-    from lgs_cli.evaluation import bpda, lavan
-
-    differentiable = require_gradients(model, "an attack")
-    through = bpda.layer(chain, params.backward) if chain else None
-    done = []
-    for start in range(0, len(images), params.batch_size):
-        batch = images.at(slice(start, start + params.batch_size))
-        labels = batch.labels.tolist()
-        done.append(
-            lavan.attack(differentiable, batch.pixels, labels, batch.names, attack, through)
-        )
-        tick(len(batch))
-    return done
-
-
-def _patch(
-    model: Model,
-    images: Images,
-    left: Images,
-    attack: PatchParams,
-    batch_size: int,
-    tick: Callable[[int], None],
-) -> list[tuple[NDArray[np.uint8], list[Attacked]]]:
-    from lgs_cli.evaluation import patch
-
-    differentiable = require_gradients(model, "an attack")
-    if attack.apply:
-        patches = patch.read(Path(attack.apply))
-    else:
-        material = left if len(left) else images
-        labels = material.labels.tolist()
-        patches = [
-            patch.train(differentiable, material.pixels, labels, attack, batch_size=batch_size)
-        ]
-    done = []
-    for start in range(0, len(images), batch_size):
-        batch = images.at(slice(start, start + batch_size))
-        labels = batch.labels.tolist()
-        done.append(
-            patch.paste(model, patches, batch.pixels, labels, batch.names, attack, first=start)
-        )
-        tick(len(batch))
-    return done
+    *,
+    chain: Chain = (),
+    patches: Sequence[Patch] = (),
+) -> tuple[NDArray[np.uint8], list[Attacked]]:
+    """Attack images batch by batch, and gather what becomes of them."""
+    size = params.batch_size
+    batches = (images.at(slice(start, start + size)) for start in range(0, len(images), size))
+    pixels, records = [], []
+    for part, found in craft.craft(model, batches, attack, chain, params.backward, patches):
+        pixels.append(part)
+        records += found
+        tick(len(found))
+    return np.concatenate(pixels), records
 
 
 def _from_folder(folder: Path, images: Images) -> Blind:
@@ -429,9 +371,9 @@ def _row(
     name, attack = adaptive
     some = images.at(slice(0, params.adaptive_count or len(images)))
     what = f"{name} through {spec.text}"
-    done = _lavan(model, some, attack, spec.chain, params, lambda n: tell(what, n))
-    pixels = np.concatenate([part for part, _ in done])
-    records = [record for _, part in done for record in part]
+    pixels, records = _collect(
+        model, some, attack, params, lambda n: tell(what, n), chain=spec.chain
+    )
     if keep is not None:
         attacks.save(keep / _as_folder(what), pixels, records)
     share = Share(int((predict(pixels) == some.labels).sum()), len(some))

@@ -412,8 +412,8 @@ class EvaluateParams(Settings):
     ----------
     count : int
         How many photographs are evaluated; 0: all.
-    rightly : bool
-        Whether only photographs that the undefended model classifies rightly are evaluated.
+    all_images : bool
+        Whether photographs that the undefended model classifies wrongly are evaluated, too.
     adaptive : bool
         Whether an attack through each defense is made.
     adaptive_count : int
@@ -425,9 +425,9 @@ class EvaluateParams(Settings):
     """
 
     count: int = parameter(0, "Photographs to evaluate; 0: all.", at_least=0)
-    rightly: bool = parameter(
-        True, "Evaluate only what the undefended model classifies rightly."
-    )  # fmt: skip
+    all_images: bool = parameter(
+        False, "Evaluate also what the undefended model classifies wrongly."
+    )
     adaptive: bool = parameter(False, "Attack through each defense, too.")
     adaptive_count: int = parameter(
         0, "Photographs to attack through each defense; 0: all.", at_least=0
@@ -460,8 +460,8 @@ class TuneParams(Settings):
         share of clean images among those to come.
     count : int
         Photographs to try on; 0: all.
-    rightly : bool
-        Whether only photographs that the undefended model classifies rightly are tried.
+    all_images : bool
+        Whether photographs that the undefended model classifies wrongly are tried, too.
     batch_size : int
         Images that go through the model at once.
     """
@@ -474,7 +474,7 @@ class TuneParams(Settings):
         0.5, "Weight of clean against attacked accuracy.", at_least=0, at_most=1
     )
     count: int = parameter(64, "Photographs to try on; 0: all.", at_least=0)
-    rightly: bool = parameter(True, "Try only what the undefended model classifies rightly.")
+    all_images: bool = parameter(False, "Try also what the undefended model classifies wrongly.")
     batch_size: int = parameter(16, "Images in one pass of the model.", at_least=1)
 
     def grid(self) -> list[LgsParams]:

@@ -195,9 +195,7 @@ def _csv(table: Table) -> str:
     )
     for row in table.rows:
         shares = [("", "accuracy", row.clean)]
-        for attack, accuracy, success in zip(
-            table.attacks, row.accuracy, row.success, strict=True
-        ):
+        for attack, accuracy, success in zip(table.attacks, row.accuracy, row.success, strict=True):
             shares += [(attack, "accuracy", accuracy), (attack, "success", success)]
         if table.adaptive is not None and row.adaptive is not None:
             measure = "blind accuracy" if row.adaptive_is_blind else "adaptive accuracy"
@@ -206,8 +204,10 @@ def _csv(table: Table) -> str:
             low, high = share.interval
             value = f"{share.value:.6f}" if share.total else ""
             writer.writerow(
-                [row.defense, attack, measure, share.hits, share.total, value]
-                + [f"{low:.6f}", f"{high:.6f}", f"{row.milliseconds:.3f}"]
+                (
+                    *(row.defense, attack, measure, share.hits, share.total, value),
+                    *(f"{low:.6f}", f"{high:.6f}", f"{row.milliseconds:.3f}"),
+                )
             )
     return stream.getvalue()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def tune(
     except ValueError as error:
         raise UsageError(f"nothing to tune: {error}") from None
     chosen = EvaluateParams(
-        count=params.count, rightly=params.rightly, batch_size=params.batch_size
+        count=params.count, all_images=params.all_images, batch_size=params.batch_size
     )
     images, left, population = score.choose(model, photographs, chosen)
     blind = score.attacked(model, images, left, attack, chosen, progress)
@@ -153,10 +153,8 @@ def tune(
 
 def _distance(params: LgsParams) -> float:
     """Return how far parameters are from the defaults, each relative to its default."""
-    return sum(
-        abs(getattr(params, spec.name) - spec.default) / abs(spec.default)
-        for spec in fields(LgsParams)
-    )
+    defaults = asdict(LgsParams())
+    return float(sum(abs(value / defaults[name] - 1) for name, value in asdict(params).items()))
 
 
 def write(tuning: Tuning) -> str:
@@ -208,17 +206,20 @@ def to_json(tuning: Tuning) -> str:
         }
         for point in tuning.points
     ]
-    return json.dumps(
-        {
-            "model": tuning.model,
-            "population": tuning.population,
-            "attack": tuning.attack,
-            "options": tuning.options,
-            "points": points,
-        },
-        ensure_ascii=False,
-        indent=2,
-    ) + "\n"
+    return (
+        json.dumps(
+            {
+                "model": tuning.model,
+                "population": tuning.population,
+                "attack": tuning.attack,
+                "options": tuning.options,
+                "points": points,
+            },
+            ensure_ascii=False,
+            indent=2,
+        )
+        + "\n"
+    )
 
 
 _SIDE, _EDGE = 400, 60
@@ -278,5 +279,5 @@ def chart(tuning: Tuning) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_EDGE + _SIDE + 20} {_SIDE + 54}" '
         f'role="img" aria-label="clean against attacked accuracy" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="currentColor">'
-        f'{"".join(parts)}</svg>'
+        f"{''.join(parts)}</svg>"
     )
