@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lgs_cli import image_io
+from lgs_cli import image_io, storage
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import dataset
 
@@ -184,7 +184,7 @@ def save(folder: Path, images: NDArray[np.uint8], records: Sequence[Attacked]) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     for image, record in zip(images, records, strict=True):
-        image_io.write(str(folder / record.file), image_io.encode_png(image))
+        storage.write(str(folder / record.file), image_io.encode_png(image))
     with (folder / RECORDS).open("a", encoding="utf-8") as stream:
         stream.writelines(f"{json.dumps(asdict(record))}\n" for record in records)
 

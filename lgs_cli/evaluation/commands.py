@@ -32,6 +32,8 @@ from lgs_cli.evaluation.table import write as write_table
 Command = TypeVar("Command", bound=Callable[..., Any])
 SomeParams = TypeVar("SomeParams", bound=Params)
 
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+
 _FILE = click.Path(path_type=Path)
 
 
@@ -56,7 +58,7 @@ def _options(kind: type[Params], *, default: bool = True) -> Callable[[Command],
                 flag,
                 spec.name,
                 type=click.Choice(choices) if choices else types[spec.name],
-                metavar=None if choices else types[spec.name].__name__.upper(),
+                metavar=None if choices else _METAVARS[types[spec.name]],
                 help=f"{spec.metadata['help']}  [{'; '.join(notes)}]"
                 if notes
                 else spec.metadata["help"],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lgs_cli import image_io
+from lgs_cli import image_io, storage
 from lgs_cli.defenses.chain import Chain
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import attacks, dataset
@@ -198,7 +198,7 @@ def attack_folder(
         )
         if not params.apply:
             patch_file = str(output / "patch.png")
-            image_io.write(patch_file, image_io.encode_png(pasted[0].pixels))
+            storage.write(patch_file, image_io.encode_png(pasted[0].pixels))
     batches = (
         dataset.load(photographs[start : start + size], model.preprocessing)
         for start in range(0, len(photographs), size)

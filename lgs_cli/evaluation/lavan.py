@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import attacks
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.bpda import Layer
@@ -160,6 +161,8 @@ class _Batch:
                 going = self.confidence(logits.detach(), active) < params.confidence
             if not going.any():
                 break
+            if not margin.requires_grad:
+                raise UsageError("the model cuts off gradients, so it cannot be attacked")
             (gradient,) = torch.autograd.grad(margin.sum(), patch)
             size = gradient.abs().mean((1, 2, 3), keepdim=True)
             active, gradient, size = active[going], gradient[going], size[going]

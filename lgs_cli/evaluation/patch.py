@@ -133,6 +133,8 @@ def train(
         logits = model.differentiable(through(pasted) if through is not None else pasted)
         label = torch.from_numpy(numbers[chosen]).to(model.device)
         loss = -_reward(logits, label, target).mean()
+        if not loss.requires_grad:
+            raise UsageError("the model cuts off gradients, so it cannot be attacked")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

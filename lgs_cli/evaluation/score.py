@@ -179,20 +179,25 @@ def evaluate(
     images, left, population = choose(model, photographs, params)
     sources: list[AttackSpec | Path] = [*blind, *folders]
     columns = [attacked(model, images, left, attack, params, tell, keep) for attack in sources]
-    adaptive = _adaptive_params(blind) if params.adaptive else None
+    name, ways = _adaptive_attack(blind)
+    some = images.at(slice(0, params.adaptive_count or len(images)))
     undefended = model.predict(images.pixels, params.batch_size) == images.labels
     rows, warnings = [], []
     for column in columns:
-        warnings += _check_strength(model, column, images, undefended, params)
+        warnings += _check_strength(model, column, images, undefended, params.batch_size)
     for spec in defenses:
-        row, found = _row(model, spec, images, columns, adaptive, params, tell, keep)
+        row, survived = _row(model, spec, images, columns, params, tell)
+        if params.adaptive:
+            by_name = {c.name: kept for c, kept in zip(columns, survived, strict=True)}
+            share, found = _attack_through(model, spec, some, name, ways, params, tell, keep)
+            row, more = _weigh(row, share, by_name.get(name), name)
+            warnings += found + more
         rows.append(row)
-        warnings += found
     return Table(
         model=model.spec,
         population=population,
         attacks=tuple(column.name for column in columns),
-        adaptive=None if adaptive is None else adaptive[0],
+        adaptive=name if params.adaptive else None,
         rows=tuple(rows),
         warnings=tuple(warnings),
     )
@@ -294,13 +299,18 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _adaptive_params(blind: Sequence[AttackSpec]) -> tuple[str, LavanParams]:
-    """Take the first LaVAN of the blind attacks, with the parameters that suit a defense best."""
-    for spec in blind:
+def _adaptive_attack(blind: Sequence[AttackSpec]) -> tuple[str, tuple[LavanParams, ...]]:
+    """Take the first LaVAN of the blind attacks, in the ways of it that suit defenses best.
+
+    Smooth cells stay below the threshold of LGS, and the maximal step scales them down further;
+    defenses that blur or quantize give way to free pixels at times.
+    """
+    name, base = "lavan", LavanParams()
+    for spec in reversed(blind):
         if isinstance(spec.params, LavanParams):
-            cells = spec.params.cells or ADAPTIVE_CELLS
-            return spec.text, replace(spec.params, cells=cells)
-    return "lavan", LavanParams(cells=ADAPTIVE_CELLS)
+            name, base = spec.text, spec.params
+    smooth = replace(base, cells=base.cells or ADAPTIVE_CELLS, exploit_normalization=True)
+    return name, (smooth, base)
 
 
 def clean(pixels: NDArray[np.uint8], chain: Chain) -> tuple[NDArray[np.uint8], list[float]]:
@@ -335,29 +345,19 @@ def _row(
     spec: DefenseSpec,
     images: Images,
     columns: Sequence[Blind],
-    adaptive: tuple[str, LavanParams] | None,
     params: EvaluateParams,
     tell: Progress,
-    keep: Path | None,
-) -> tuple[Row, list[str]]:
-    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
-        return model.predict(clean(pixels, spec.chain)[0], params.batch_size)
-
+) -> tuple[Row, list[NDArray[np.bool_]]]:
+    """Measure one defense, and return which images survive each attack."""
     cleaned, seconds = clean(images.pixels, spec.chain)
     right = model.predict(cleaned, params.batch_size) == images.labels
-    accuracy, success, survived = [], [], {}
+    accuracy, success, survived = [], [], []
     for column in columns:
-        found = predict(column.pixels)
-        labels = images.labels[column.index]
-        kept = found == labels
-        survived[column.name] = kept
+        found = model.predict(clean(column.pixels, spec.chain)[0], params.batch_size)
+        kept = found == images.labels[column.index]
+        survived.append(kept)
         accuracy.append(Share(int(kept.sum()), len(kept)))
-        aims = np.asarray([-1 if r.target is None else r.target for r in column.records])
-        if (aims >= 0).any():
-            success.append(Share(int((found == aims).sum()), len(aims)))
-        else:
-            before = right[column.index]
-            success.append(Share(int((before & ~kept).sum()), int(before.sum())))
+        success.append(_success(column, found, kept, right[column.index]))
         tell(f"{spec.text} against {column.name}", len(kept))
     row = Row(
         defense=spec.text,
@@ -366,30 +366,59 @@ def _row(
         accuracy=tuple(accuracy),
         success=tuple(success),
     )
-    if adaptive is None:
-        return row, []
-    name, attack = adaptive
-    some = images.at(slice(0, params.adaptive_count or len(images)))
+    return row, survived
+
+
+def _success(
+    column: Blind, found: NDArray[np.intp], kept: NDArray[np.bool_], before: NDArray[np.bool_]
+) -> Share:
+    """Return what an attack reached, as `Row.success` says."""
+    aims = np.asarray([-1 if record.target is None else record.target for record in column.records])
+    if (aims >= 0).any():
+        return Share(int((found == aims).sum()), len(aims))
+    return Share(int((before & ~kept).sum()), int(before.sum()))
+
+
+def _attack_through(
+    model: Model,
+    spec: DefenseSpec,
+    images: Images,
+    name: str,
+    ways: Sequence[LavanParams],
+    params: EvaluateParams,
+    tell: Progress,
+    keep: Path | None,
+) -> tuple[Share, list[str]]:
+    """Attack through a defense, each way on what survived those before it."""
     what = f"{name} through {spec.text}"
-    pixels, records = _collect(
-        model, some, attack, params, lambda n: tell(what, n), chain=spec.chain
-    )
+    pixels = images.pixels.copy()
+    records: dict[int, Attacked] = {}
+    alive = np.arange(len(images))
+    for way in ways:
+        if not len(alive):
+            break
+        pixels[alive], found = _collect(
+            model, images.at(alive), way, params, lambda n: tell(what, n), chain=spec.chain
+        )
+        records |= dict(zip(alive.tolist(), found, strict=True))
+        predicted = model.predict(clean(pixels[alive], spec.chain)[0], params.batch_size)
+        alive = alive[predicted == images.labels[alive]]
     if keep is not None:
-        attacks.save(keep / _as_folder(what), pixels, records)
-    share = Share(int((predict(pixels) == some.labels).sum()), len(some))
-    row, warnings = _check_adaptive(row, share, survived.get(name), name)
-    dead = sum(record.dead_steps * 2 > record.steps for record in records)
+        attacks.save(keep / _as_folder(what), pixels, [records[i] for i in range(len(images))])
+    dead = sum(record.dead_steps * 2 > record.steps for record in records.values())
+    warnings = []
     if dead:
         warnings.append(
-            f"{what}: the gradient was zero in most steps on {dead} of {len(some)} photographs; "
-            "this figure is no evidence of robustness"
+            f"{what}: the gradient was zero in most steps on {dead} of {len(images)} photographs; "
+            "that these survive is no evidence of robustness"
         )
-    return row, warnings
+    return Share(len(alive), len(images)), warnings
 
 
-def _check_adaptive(
+def _weigh(
     row: Row, share: Share, blind: NDArray[np.bool_] | None, name: str
 ) -> tuple[Row, list[str]]:
+    """Put the adaptive figure into a row, or the blind one where that is lower."""
     if blind is not None:
         same = Share(int(blind[: share.total].sum()), len(blind[: share.total]))
         if same.hits < share.hits:
@@ -402,30 +431,22 @@ def _check_adaptive(
 
 
 def _check_strength(
-    model: Model,
-    column: Blind,
-    images: Images,
-    undefended: NDArray[np.bool_],
-    params: EvaluateParams,
+    model: Model, column: Blind, images: Images, undefended: NDArray[np.bool_], batch_size: int
 ) -> list[str]:
-    found = model.predict(column.pixels, params.batch_size)
-    aims = np.asarray([-1 if r.target is None else r.target for r in column.records])
-    before = undefended[column.index]
-    labels = images.labels[column.index]
-    if (aims >= 0).any():
-        share = Share(int((found == aims).sum()), len(aims))
-    else:
-        share = Share(int((before & (found != labels)).sum()), int(before.sum()))
+    """Say where an attack is too weak for its column to mean much."""
+    found = model.predict(column.pixels, batch_size)
+    kept = found == images.labels[column.index]
+    share = _success(column, found, kept, undefended[column.index])
     warnings = []
     if share.total and share.value < _STRONG:
         warnings.append(
             f"{column.name} succeeds on {share.hits} of {share.total} undefended photographs; "
             "what survives an attack this weak says little about a defense"
         )
-    dead = sum(record.dead_steps * 2 > record.steps for record in column.records if record.steps)
+    dead = sum(record.dead_steps * 2 > record.steps for record in column.records)
     if dead:
         warnings.append(
-            f"{column.name}: the gradient was zero in most steps on {dead} of {len(before)} "
+            f"{column.name}: the gradient was zero in most steps on {dead} of {len(kept)} "
             "photographs"
         )
     return warnings
