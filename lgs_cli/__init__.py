@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFENSES", "Cleaned", "Defense", "LgsParams", "__version__", "lgs"]
 
 
-def lgs(
-    image: NDArray[Any], params: LgsParams | None = None
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def lgs(image: NDArray[Any], params: LgsParams | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
     """Clean one image with Local Gradients Smoothing.
 
     Parameters
