@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -39,6 +39,7 @@ DEFAULT_MAX_PIXELS = 500_000_000
 MAX_FRAMES = 10_000
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is --max-pixels, checked here
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # 1 MB refuses files with large but real ICC profiles
 
 # Without a handler of its own, what Pillow logs as an error ends up on stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -308,6 +309,8 @@ _CUT_SHORT = re.compile(
 
 def _reason(name: str, error: Exception) -> str:
     text = _one_line(str(error))
+    if text == "unknown pixel mode":  # Pillow's word for it
+        return f"{_title(name)} of this kind of samples is not supported"
     if _CUT_SHORT.search(text) or isinstance(error, EOFError):
         return f"truncated {_title(name)}"
     return f"broken {_title(name)}: {text or type(error).__name__}"
@@ -1497,7 +1500,10 @@ def _decode_pnm(data: bytes, max_pixels: int) -> Picture:
         if kind == 1:
             samples = np.frombuffer(b"".join(body.split()), np.uint8)[:count] - ord("0")
         else:
-            samples = np.array(body.split(maxsplit=count)[:count], dtype="S10").astype(np.int64)
+            tokens = np.array(body.split(maxsplit=count)[:count], dtype="S10")
+            if not np.char.isdigit(tokens).all():
+                raise ImageError("broken PNM: a sample is not a number")
+            samples = tokens.astype(np.int64)
     elif kind == 4:
         stride = (width + 7) // 8
         packed = np.frombuffer(data, np.uint8, offset=at + 1)[: stride * height]
