@@ -69,7 +69,7 @@ def defense_options(command: Command) -> Command:
         metavar="METHOD",
         default="lgs",
         show_default=True,
-        help=f"Defense: {', '.join(DEFENSES)}. Several in a row: median,lgs. 'lgs methods' says more.",
+        help=f"Defense: {', '.join(DEFENSES)}. Several in a row: median,lgs. See 'lgs methods'.",
     )(command)
 
 

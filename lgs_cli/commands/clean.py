@@ -183,7 +183,7 @@ def _clean_files(
         monitor = stack.enter_context(_Monitor(len(sources), options["quiet"], options["verbose"]))
         return _follow(
             results,
-            JsonLines(settings.chain, shlex.join(sys.argv)),
+            JsonLines(settings.chain, shlex.join(["lgs", *sys.argv[1:]])),
             lines,
             monitor,
             0 if options["fail_fast"] else options["max_failures"],

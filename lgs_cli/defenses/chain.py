@@ -34,8 +34,8 @@ def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Cha
         Names separated by commas, applied in that order, and perhaps parameters behind a colon:
         ``"median,lgs"``, ``"lgs:threshold=0.2,smoothing=3"``.
     assignments : sequence of (str, value)
-        More parameters by name, each as text or as a value. A name that several methods of the chain
-        have must say whose it is: ``"median.window"``.
+        More parameters by name, each as text or as a value. A name that several methods of the
+        chain have must say whose it is: ``"median.window"``.
 
     Returns
     -------
