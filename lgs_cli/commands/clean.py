@@ -1,0 +1,280 @@
+"""``lgs clean``: folders of images in, cleaned folders out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
+
+import click
+
+from lgs_cli.errors import LgsError, NoImagesError, UsageError
+from lgs_cli.formats import FORMATS, MASK_STYLES
+from lgs_cli.options import Size, chosen_chain, cores, defense_options
+from lgs_cli.report import Report, describe_result
+from lgs_cli.text import printable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from lgs_cli.files import Source
+    from lgs_cli.manifest import Manifest
+    from lgs_cli.outputs import Outputs
+    from lgs_cli.pipeline import Result, Settings
+    from lgs_cli.report import JsonLines
+
+WRITABLE = [form.name for form in FORMATS.values() if form.writable]
+
+
+@click.command()
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=click.Path())
+@click.option(
+    "-o", "--output", required=True, metavar="DIR", type=click.Path(),
+    help="Where cleaned images go, in the tree of their inputs. With '-' as the only INPUT: '-'.",
+)  # fmt: skip
+@defense_options
+@click.option(
+    "--masks", metavar="DIR", type=click.Path(), help="Write a picture of each mask there, as PNG."
+)
+@click.option(
+    "--mask-style", type=click.Choice(MASK_STYLES), default="heatmap", show_default=True,
+    help="How masks look.",
+)  # fmt: skip
+@click.option(
+    "--format", type=click.Choice(["keep", *WRITABLE]), default="keep", show_default=True,
+    help="Format of the outputs.",
+)  # fmt: skip
+@click.option(
+    "--quality", type=click.IntRange(1, 100), show_default="as the input",
+    help="Quality of lossy outputs.",
+)  # fmt: skip
+@click.option(
+    "--recursive/--no-recursive", default=True, show_default=True, help="Walk directories below."
+)
+@click.option("--include", metavar="GLOB", multiple=True, help="Take only such files; repeatable.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these out; repeatable.")
+@click.option(
+    "--files-from", metavar="FILE", type=click.File("rb"),
+    help="Read more inputs from a file, a path a line; '-' for stdin.",
+)  # fmt: skip
+@click.option("-0", "--null", is_flag=True, help="Paths in --files-from end in NUL.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), show_default="all cores", metavar="N",
+    help="Worker processes.",
+)  # fmt: skip
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), default=500_000_000, show_default=True,
+    metavar="N", help="Larger images fail, unread.",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="An image that takes longer fails.",
+)  # fmt: skip
+@click.option(
+    "--memory-limit", type=Size(), metavar="SIZE",
+    help="An image that makes a worker take more fails: 2G, 500M.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Do again what is up to date.")
+@click.option("--wait", is_flag=True, help="Wait for another lgs that writes to the same DIR.")
+@click.option(
+    "--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop after more failures."
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option(
+    "--report", metavar="FILE", type=click.Path(), help="Write a JSON line an image; '-': stdout."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line an image.")
+def clean(inputs: tuple[str, ...], output: str, **options: Any) -> int:
+    """Clean images and directories of images.
+
+    Directories are walked in sorted order, and their tree is kept under the output directory;
+    hidden files are passed over. What an earlier run has done, and nothing has changed since, is
+    skipped. Inputs are never changed.
+
+    \b
+    Examples:
+      lgs clean photos -o cleaned
+      lgs clean photos -o cleaned --masks masks --mask-style overlay
+      find . -name '*.png' -print0 | lgs clean --files-from - -0 -o cleaned
+      curl -s https://example.org/a.jpg | lgs clean - -o - > a.jpg
+    """  # noqa: D301 - click reads the backspace
+    from lgs_cli.pipeline import Settings
+
+    chain = chosen_chain(options)
+    form = options.pop("format")
+    settings = Settings(
+        chain,
+        None if form == "keep" else form,
+        options.pop("quality"),
+        options.pop("mask_style"),
+        options.pop("max_pixels"),
+    )
+    if "-" in inputs or output == "-":
+        if inputs != ("-",) or output != "-":
+            raise UsageError("'-' reads one image from stdin and writes it to stdout: - -o -")
+        if options["masks"] or options["report"] or options["files_from"]:
+            raise UsageError("--masks, --report and --files-from need an output directory")
+        return _filter(settings)
+    return _clean_files(inputs, output, settings, options)
+
+
+def _filter(settings: Settings) -> int:
+    """Clean one image from stdin to stdout."""
+    from lgs_cli import image_io
+    from lgs_cli.errors import ImageError
+    from lgs_cli.pipeline import clean as clean_picture
+
+    data = sys.stdin.buffer.read()
+    try:
+        picture = image_io.decode(data, max_pixels=settings.max_pixels)
+        cleaned = clean_picture(picture, settings)
+    except ImageError as error:
+        raise ImageError(f"standard input: {error}") from None
+    sys.stdout.buffer.write(cleaned.data)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _clean_files(
+    inputs: tuple[str, ...], output: str, settings: Settings, options: dict[str, Any]
+) -> int:
+    """Clean files and directories into a directory."""
+    from lgs_cli.batch import Limits
+    from lgs_cli.files import Selection, find
+    from lgs_cli.manifest import Manifest
+    from lgs_cli.outputs import Outputs
+    from lgs_cli.report import JsonLines
+    from lgs_cli.run import clean_all
+
+    listed = _listed(options["files_from"], b"\0" if options["null"] else b"\n")
+    if not inputs and options["files_from"] is None:
+        raise UsageError("nothing to clean: name an INPUT, or --files-from")
+    outputs = Outputs(output, options["masks"], settings.format)
+    selection = Selection(options["recursive"], options["include"], options["exclude"])
+    sources = list(find(inputs, listed, selection, outputs.directories))
+    if not sources:
+        raise NoImagesError("no image found")
+    report_path = options["report"]
+    outputs.check(inputs, sources, [] if report_path in (None, "-") else [report_path])
+
+    with contextlib.ExitStack() as stack:
+        manifest = Manifest(output, settings)
+        stack.callback(manifest.close)
+        if options["dry_run"]:
+            manifest.peek()
+            return _rehearse(sources, outputs, manifest, options["force"])
+        manifest.open(wait=options["wait"])
+        results = clean_all(
+            sources,
+            outputs,
+            settings,
+            Limits(options["jobs"] or cores(), options["timeout"], options["memory_limit"]),
+            manifest,
+            force=options["force"],
+        )
+        stack.enter_context(contextlib.closing(results))
+        lines = None if report_path is None else stack.enter_context(_open_report(report_path))
+        monitor = stack.enter_context(_Monitor(len(sources), options["quiet"], options["verbose"]))
+        return _follow(
+            results,
+            JsonLines(settings.chain, shlex.join(["lgs", *sys.argv[1:]])),
+            lines,
+            monitor,
+            0 if options["fail_fast"] else options["max_failures"],
+        )
+
+
+def _listed(file: IO[bytes] | None, separator: bytes) -> list[str]:
+    """Read a list of paths."""
+    if file is None:
+        return []
+    lines = file.read().split(separator)
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def _rehearse(sources: Sequence[Source], outputs: Outputs, manifest: Manifest, force: bool) -> int:
+    """Say what a run would do."""
+    for source in sources:
+        path, output = printable(source.path), printable(outputs.of(source)[0])
+        if source.problem is not None:
+            click.echo(f"would fail: {path}: {source.problem}")
+        elif not force and manifest.is_current(outputs.job(0, source)):
+            click.echo(f"up to date: {path} -> {output}")
+        else:
+            click.echo(f"would clean: {path} -> {output}")
+    return 0
+
+
+def _open_report(path: str) -> contextlib.AbstractContextManager[IO[str]]:
+    if path == "-":
+        return contextlib.nullcontext(sys.stdout)
+    try:
+        return open(path, "w", encoding="ascii")
+    except OSError as error:
+        raise UsageError(f"--report {printable(path)}: {(error.strerror or '').lower()}") from None
+
+
+def _follow(
+    results: Iterable[Result],
+    json_lines: JsonLines,
+    lines: IO[str] | None,
+    monitor: _Monitor,
+    max_failures: int | None,
+) -> int:
+    """Report results as they come, until they end or a failure ends the run."""
+    for result in results:
+        if lines is not None:
+            lines.write(json_lines.line(result))
+            lines.flush()
+        monitor.show(result)
+        if result.fatal:
+            raise LgsError(f"stopped: {result.error}")
+        if max_failures is not None and monitor.report.failed > max_failures:
+            raise LgsError(f"stopped after {_count(monitor.report.failed, 'failure')}")
+    return monitor.report.exit_code
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class _Monitor:
+    """What the user sees of a run: a progress bar on a terminal, failures, the summary."""
+
+    def __init__(self, total: int, quiet: bool, verbose: bool) -> None:
+        self.report = Report()
+        self._quiet = quiet
+        self._verbose = verbose
+        self._start = time.perf_counter()
+        self._bar: tqdm[NoReturn] | None = None
+        if not quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="image", dynamic_ncols=True, leave=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def show(self, result: Result) -> None:
+        """Count a result, and print what is to be said of it."""
+        self.report.add(result)
+        if result.status == "failed" or self._verbose:
+            line = describe_result(result)
+            if self._bar is not None:
+                self._bar.clear()
+            click.echo(f"lgs: {line}" if result.status == "failed" else line, err=True)
+        if self._bar is not None:
+            self._bar.update()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if not self._quiet:
+            seconds = time.perf_counter() - self._start
+            click.echo(self.report.summary(seconds), err=True)
