@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,12 @@ def write(folder, count, seed):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
     return Path(folder)
+
+
+@cache
+def trained():
+    """The net of :func:`build`, trained once for all tests."""
+    return build().eval()
 
 
 def build():
