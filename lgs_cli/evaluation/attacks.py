@@ -165,6 +165,19 @@ def choose_target(target: str, label: int, classes: int, draw: np.random.Generat
     return int(target)
 
 
+def require_classes(labels: Sequence[int], names: Sequence[str], classes: int) -> None:
+    """Check that labels are classes of the model.
+
+    Raises
+    ------
+    UsageError
+        Where one is not; the message names the image.
+    """
+    for label, name in zip(labels, names, strict=True):
+        if label >= classes:
+            raise UsageError(f"{name} has label {label}; the model has classes 0 to {classes - 1}")
+
+
 def file_name(name: str) -> str:
     """Return the path of the attacked PNG for a photograph: its own, with the suffix added."""
     return name if name.lower().endswith(".png") else f"{name}.png"

@@ -33,8 +33,8 @@ def attack(
     """Attack one batch of images.
 
     x′ = (1 − m) ⊙ x + m ⊙ δ, with δ found by signed gradient steps with momentum on the logits:
-    that of the target against that of the label or, untargeted, that of the strongest other
-    class against that of the label. δ is rounded to 8 bits in the loop, so what is optimized is
+    that of the target against that of the class to beat, which is at first the source's, or,
+    untargeted, that of the strongest other class against that of the label. δ is rounded to 8 bits in the loop, so what is optimized is
     what a PNG holds, and of all steps the best is kept.
 
     Parameters
@@ -69,6 +69,7 @@ def attack(
     x = to_tensor(images, model.device)
     with torch.no_grad():
         before = model.differentiable(defend(x))
+    attacks.require_classes(labels, names, before.shape[1])
     best: _Batch | None = None
     for restart in range(params.restarts):
         batch = _Batch(x, labels, names, before.shape[1], params, restart)
@@ -188,12 +189,12 @@ class _Batch:
 
     def margin(self, logits: Tensor, active: Tensor) -> Tensor:
         """Return what the attack maximizes, (N,)."""
-        label = self.labels[active, None]
-        own = logits.gather(1, label)
-        aims = self.aims[active, None]
-        other = logits.scatter(1, label, -torch.inf).amax(1, keepdim=True)
-        aimed = logits.gather(1, aims.clamp(min=0))
-        return (torch.where(aims < 0, other, aimed) - own).squeeze(1)
+        label, aim = self.labels[active, None], self.aims[active, None]
+        targeted = aim >= 0
+        own = torch.where(targeted, aim, label)
+        others = logits.scatter(1, own, -torch.inf).amax(1, keepdim=True)
+        ahead = logits.gather(1, own) - others
+        return torch.where(targeted, ahead, -ahead).squeeze(1)
 
     def confidence(self, logits: Tensor, active: Tensor) -> Tensor:
         """Return the probability of the target, or of the strongest class but the label, (N,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from importlib import import_module
 from pathlib import Path
@@ -223,7 +224,10 @@ def load(spec: str, preprocessing: Preprocessing, device: str = "auto") -> Model
     if suffix == ".pt2":
         module = _guarded(spec, lambda: torch.export.load(spec).module())
     elif suffix == ".pt":
-        module = _guarded(spec, lambda: torch.jit.load(spec, map_location="cpu").eval())
+        with warnings.catch_warnings():
+            # torch would rather have a .pt2; the user has a .pt
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = _guarded(spec, lambda: torch.jit.load(spec, map_location="cpu").eval())
     else:
         module = _from_factory(spec)
     return TorchModel(spec, preprocessing, module, device)

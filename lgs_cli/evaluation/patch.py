@@ -202,6 +202,7 @@ def paste(
     height, width = images.shape[1:3]
     before = _chances(model, images, through)
     chosen = [patches[(first + index) % len(patches)] for index in range(len(images))]
+    attacks.require_classes(labels, names, before.shape[1])
     spots, targets = [], []
     for name, label, patch in zip(names, labels, chosen, strict=True):
         draw = attacks.draws(params.seed, name)
