@@ -34,8 +34,8 @@ def attack(
 
     x′ = (1 − m) ⊙ x + m ⊙ δ, with δ found by signed gradient steps with momentum on the logits:
     that of the target against that of the class to beat, which is at first the source's, or,
-    untargeted, that of the strongest other class against that of the label. δ is rounded to 8 bits in the loop, so what is optimized is
-    what a PNG holds, and of all steps the best is kept.
+    untargeted, that of the strongest other class against that of the label. δ is rounded to 8
+    bits in the loop, so what is optimized is what a PNG holds, and of all steps the best is kept.
 
     Parameters
     ----------
