@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from lgs_cli import __version__
-from lgs_cli.commands.clean import clean
-from lgs_cli.commands.compare import compare
-from lgs_cli.commands.methods import methods
-from lgs_cli.commands.report import report
 from lgs_cli.errors import LgsError, missing_library
 
 
@@ -68,7 +65,34 @@ def _listen_to_signals() -> None:
             signal.signal(number, stop)
 
 
+# Name to summary; each command lives in the module of its name, which loads when it is used.
+_COMMANDS = {
+    "clean": "Clean images and directories of images.",
+    "compare": "Lay images out by methods on one labeled sheet.",
+    "methods": "List the defenses: parameters, defaults, ranges and papers.",
+    "report": "Make one HTML page of what 'lgs clean --report' wrote.",
+}
+
+
+class _Commands(click.Group):
+    """The commands, none of them loaded for the sake of a list."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"lgs_cli.commands.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
 )
@@ -81,7 +105,3 @@ def commands() -> None:
                 2 wrong usage              3 no image found
                 4 another lgs is at work   130/143 interrupted
     """  # noqa: D301 - click reads the backspace
-
-
-for command in (clean, compare, methods, report):
-    commands.add_command(command)
