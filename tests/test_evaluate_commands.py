@@ -11,8 +11,11 @@ import shapes
 from click.testing import CliRunner
 from PIL import Image
 
+from lgs_cli.commands.attack import attack, lavan, patch
+from lgs_cli.commands.evaluate import evaluate
+from lgs_cli.commands.tune import tune
 from lgs_cli.errors import LgsError
-from lgs_cli.evaluation import attacks, commands
+from lgs_cli.evaluation import attacks
 from lgs_cli.evaluation.settings import (
     EvaluateParams,
     LavanParams,
@@ -48,10 +51,10 @@ def run(command, *arguments):
 @pytest.mark.parametrize(
     ("command", "kinds"),
     [
-        (commands.lavan, (LavanParams, Preprocessing)),
-        (commands.patch, (PatchParams, Preprocessing)),
-        (commands.evaluate, (EvaluateParams, Preprocessing)),
-        (commands.tune, (TuneParams, Preprocessing)),
+        (lavan, (LavanParams, Preprocessing)),
+        (patch, (PatchParams, Preprocessing)),
+        (evaluate, (EvaluateParams, Preprocessing)),
+        (tune, (TuneParams, Preprocessing)),
     ],
 )
 def test_every_parameter_is_an_option(command, kinds):
@@ -65,7 +68,7 @@ def test_every_parameter_is_an_option(command, kinds):
 
 def test_lavan_takes_every_flag(tmp_path):
     result = run(
-        commands.attack, "lavan", "photos", "-o", "out", *MODEL,
+        attack, "lavan", "photos", "-o", "out", *MODEL,
         "--patch-fraction", 0.2, "--target", "random", "--location", "corner", "--steps", 6,
         "--step-size", 0.2, "--confidence", 0.9, "--restarts", 2, "--cells", 5,
         "--exploit-normalization", "--seed", 3, "--through", "lgs:threshold=0.2",
@@ -87,14 +90,14 @@ def test_lavan_takes_every_flag(tmp_path):
 def test_a_trained_patch_can_be_applied_again(tmp_path):
     shapes.write(tmp_path / "material", 16, seed=5)
     result = run(
-        commands.attack, "patch", "photos", "-o", "trained", *MODEL, "--train", "material",
+        attack, "patch", "photos", "-o", "trained", *MODEL, "--train", "material",
         "--patch-size", 20, "--target", 1, "--location", "random", "--shape", "circle",
         "--rotation", 5, "--scale-min", 0.9, "--scale-max", 1.1, "--steps", 30,
         "--step-size", 0.1, "--seed", 2,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     result = run(
-        commands.attack, "patch", "photos", "-o", "applied", *MODEL, "--target", 1,
+        attack, "patch", "photos", "-o", "applied", *MODEL, "--target", 1,
         "--apply", "trained/patch.png", "--rotation", 5, "--scale-min", 0.9, "--scale-max", 1.1,
         "--seed", 2,
     )  # fmt: skip
@@ -110,7 +113,7 @@ def test_a_trained_patch_can_be_applied_again(tmp_path):
 
 def test_evaluate_prints_a_table_and_writes_a_page(tmp_path):
     result = run(
-        commands.evaluate, *MODEL, "--images", "photos", "--count", 8, "--defense", "none",
+        evaluate, *MODEL, "--images", "photos", "--count", 8, "--defense", "none",
         "--defense", "lgs:threshold=0.2", "--attack", "lavan:patch-size=24,steps=8",
         "--attack", "patch:patch-size=16,steps=3", "--adaptive", "--adaptive-count", 4,
         "--keep", "kept", "--page", "table.html",
@@ -126,7 +129,7 @@ def test_evaluate_prints_a_table_and_writes_a_page(tmp_path):
     kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
     assert len(kept) == 4
     result = run(
-        commands.evaluate, *MODEL, "--images", "photos", "--count", 8, "--defense", "none",
+        evaluate, *MODEL, "--images", "photos", "--count", 8, "--defense", "none",
         "--attacked", "kept/lavan-patch-size=24,steps=8", "--format", "json", "-o", "t.json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -136,7 +139,7 @@ def test_evaluate_prints_a_table_and_writes_a_page(tmp_path):
 
 def test_tune_ends_with_options_to_paste(tmp_path):
     result = run(
-        commands.tune, *MODEL, "--images", "photos", "--attack", "lavan:patch-size=24,steps=5",
+        tune, *MODEL, "--images", "photos", "--attack", "lavan:patch-size=24,steps=5",
         "--smoothing", "1,2.3", "--threshold", "0.1,0.2", "--block-size", "15", "--overlap", "5",
         "--count", 6, "--clean-weight", 0.4, "--page", "tune.html",
     )  # fmt: skip
@@ -150,29 +153,29 @@ def test_tune_ends_with_options_to_paste(tmp_path):
 @pytest.mark.parametrize(
     ("command", "arguments", "reason"),
     [
-        (commands.attack, ["lavan", "photos", "-o", "o", *MODEL, "--steps", "0"], "steps is 0"),
-        (commands.attack, ["lavan", "none", "-o", "o", *MODEL], "none is not a directory"),
-        (commands.attack, ["lavan", "photos", "-o", "photos", *MODEL], "is there already"),
-        (commands.attack, ["lavan", "photos", "-o", "o", *MODEL, "--through", "x"], "no method"),
+        (attack, ["lavan", "photos", "-o", "o", *MODEL, "--steps", "0"], "steps is 0"),
+        (attack, ["lavan", "none", "-o", "o", *MODEL], "none is not a directory"),
+        (attack, ["lavan", "photos", "-o", "photos", *MODEL], "is there already"),
+        (attack, ["lavan", "photos", "-o", "o", *MODEL, "--through", "x"], "no method"),
         (
-            commands.attack,
+            attack,
             ["lavan", "photos", "-o", "o", *MODEL, "--through", "tvm", "--backward", "exact"],
             "tvm has no exact gradient",
         ),
         (
-            commands.attack,
+            attack,
             ["patch", "photos", "-o", "o", *MODEL, "--apply", "p.png"],
             "patch p.png does not exist",
         ),
-        (commands.attack, ["lavan", "photos", "-o", "o", "--model", "x"], "model 'x' is not"),
-        (commands.evaluate, [*MODEL, "--images", "photos", "--attack", "fgsm"], "no attack 'fgsm'"),
-        (commands.evaluate, [*MODEL, "--images", "photos", "--mean", "1,2"], "mean is '1,2'"),
+        (attack, ["lavan", "photos", "-o", "o", "--model", "x"], "model 'x' is not"),
+        (evaluate, [*MODEL, "--images", "photos", "--attack", "fgsm"], "no attack 'fgsm'"),
+        (evaluate, [*MODEL, "--images", "photos", "--mean", "1,2"], "mean is '1,2'"),
         (
-            commands.evaluate,
+            evaluate,
             [*MODEL, "--images", "photos", "--labels", "none.csv"],
             "cannot read none.csv",
         ),
-        (commands.tune, [*MODEL, "--images", "photos", "--overlap", "99"], "nothing to tune"),
+        (tune, [*MODEL, "--images", "photos", "--overlap", "99"], "nothing to tune"),
     ],
 )
 def test_wrong_usage_is_told_in_a_line(tmp_path, command, arguments, reason):

@@ -493,7 +493,7 @@ WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
 from click.testing import CliRunner
-from lgs_cli.evaluation.commands import evaluate
+from lgs_cli.commands.evaluate import evaluate
 result = CliRunner().invoke(evaluate, sys.argv[1:])
 print(result.stdout, end="")
 print(result.stderr, result.exception or "", file=sys.stderr)
@@ -536,7 +536,8 @@ def test_without_torch_its_models_are_refused_by_name(tmp_path):
 
 def test_the_commands_load_nothing_heavy():
     code = (
-        "import sys, lgs_cli.evaluation.commands\n"
+        "import sys\n"
+        "from lgs_cli.commands import attack, evaluate, tune\n"
         "print([m for m in ('torch', 'numpy', 'cv2', 'PIL', 'tqdm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
