@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -214,10 +213,11 @@ class _Batch:
         return self
 
 
-def _with_maximal_step(patch: Any) -> Tensor:
+def _with_maximal_step(patch: Tensor) -> Tensor:
     """Put a white pixel between two black ones into a corner: the largest gradient there is."""
     keep = torch.ones_like(patch[:1, :1])
     keep[..., :2, :2] = 0
     step = torch.zeros_like(keep)
     step[..., 0, 0] = 1
-    return patch * keep + step
+    stepped: Tensor = patch * keep + step
+    return stepped

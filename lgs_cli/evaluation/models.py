@@ -155,7 +155,8 @@ class TorchModel(Model):
             x = x.flip(1)
         x = (x * self.preprocessing.white - self._mean) / self._std
         # on CPUs convolutions are up to twice as fast in this layout
-        return self._module(x.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self._module(x.contiguous(memory_format=torch.channels_last))
+        return logits
 
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
@@ -227,7 +228,8 @@ def load(spec: str, preprocessing: Preprocessing, device: str = "auto") -> Model
         with warnings.catch_warnings():
             # torch would rather have a .pt2; the user has a .pt
             warnings.simplefilter("ignore", DeprecationWarning)
-            module = _guarded(spec, lambda: torch.jit.load(spec, map_location="cpu").eval())
+            read: Any = torch.jit.load
+            module = _guarded(spec, lambda: read(spec, map_location="cpu").eval())
     else:
         module = _from_factory(spec)
     return TorchModel(spec, preprocessing, module, device)

@@ -157,7 +157,7 @@ def write_page(path: Path, title: str, chart: str, text: str) -> None:
     _write(
         path,
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
-        "</title><style>body{max-width:60rem;margin:2rem auto;padding:0 1rem;"
+        "</title><style>body{max-width:80rem;margin:2rem auto;padding:0 1rem;"
         "font-family:system-ui,sans-serif;color-scheme:light dark}pre{overflow-x:auto}</style>"
         f"</head><body><h1>{escape(title)}</h1>{chart}<pre>{escape(text)}</pre></body></html>\n",
     )

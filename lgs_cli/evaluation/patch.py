@@ -135,8 +135,7 @@ def train(
         loss = -_reward(logits, label, target).mean()
         if not loss.requires_grad:
             raise UsageError("the model cuts off gradients, so it cannot be attacked")
-        optimizer.zero_grad()
-        loss.backward()
+        (patch.grad,) = torch.autograd.grad(loss, patch)
         optimizer.step()
         with torch.no_grad():
             patch.clamp_(0, 1)

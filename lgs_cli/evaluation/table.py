@@ -121,7 +121,7 @@ class Table:
         for attack in self.attacks:
             heads += [attack, "success"]
         if self.adaptive is not None:
-            heads.append(f"through it: {self.adaptive}")
+            heads.append(f"adaptive {self.adaptive}")
         return [*heads, "ms/image"]
 
     def cells(self) -> list[list[str]]:
@@ -162,7 +162,7 @@ def write(table: Table, form: str) -> str:
 
 
 def _caption(table: Table) -> str:
-    return f"{table.model}: share of {table.population} classified rightly [95 % interval]"
+    return f"{table.model}: accuracy on {table.population} [95 % interval]"
 
 
 def _text(table: Table) -> str:
@@ -252,7 +252,7 @@ def to_json(table: Table) -> dict[str, Any]:
 
 # Okabe and Ito's palette, told apart by color-blind readers.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
-_LEFT, _WIDTH, _BAR = 190, 520, 14
+_LEFT, _WIDTH, _BAR = 12, 640, 14
 
 
 def chart(table: Table) -> str:
@@ -270,7 +270,7 @@ def chart(table: Table) -> str:
     """
     series = ["clean", *table.attacks]
     if table.adaptive is not None:
-        series.append(f"through it: {table.adaptive}")
+        series.append(f"adaptive {table.adaptive}")
     parts: list[str] = []
     y = 0
     for index, name in enumerate(series):
@@ -283,9 +283,10 @@ def chart(table: Table) -> str:
     top = y = y + 12
     for row in table.rows:
         shares = [row.clean, *row.accuracy, *([row.adaptive] if table.adaptive else [])]
-        middle = y + len(shares) * _BAR / 2 + 4
-        parts.append(f'<text x="{_LEFT - 8}" y="{middle:g}" text-anchor="end">')
-        parts.append(f"{escape(row.defense)}</text>")
+        parts.append(
+            f'<text x="{_LEFT}" y="{y + 10}" font-weight="bold">{escape(row.defense)}</text>'
+        )
+        y += 16
         for index, share in enumerate(shares):
             if share is not None and share.total:
                 parts.append(_bar(share, y, _COLORS[index % len(_COLORS)], series[index]))

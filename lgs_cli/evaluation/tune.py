@@ -186,9 +186,9 @@ def write(tuning: Tuning) -> str:
         for line in lines
     ]
     head = (
-        f"{tuning.model}: share of {tuning.population} classified rightly [95 % interval], clean "
-        f"and under {tuning.attack}; the {len(front)} of {len(tuning.points)} combinations that no "
-        "other beats in both"
+        f"{tuning.model}: accuracy on {tuning.population} [95 % interval], clean and under "
+        f"{tuning.attack}; the {len(front)} of {len(tuning.points)} combinations that no other "
+        "beats in both"
     )
     return "\n".join([head, "", *body, "", tuning.options]) + "\n"
 
