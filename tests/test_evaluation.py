@@ -440,6 +440,30 @@ def test_a_folder_may_hold_only_some_of_the_images(colors, tmp_path):
     assert result.warnings == ()
 
 
+def test_a_folder_without_records_is_matched_by_name(colors, tmp_path):
+    found = photographs(tmp_path / "photos")
+    some = [p for p in found if p.label == 1]
+    folder = attacked_folder(tmp_path / "lavan", some, {some[0].name})
+    (folder / "attacks.jsonl").unlink()
+    result = score.evaluate(colors, found, [parse_defense("none")], folders=[folder])
+    assert result.rows[0].accuracy == (Share(1, 2),)
+
+
+@needs_data
+def test_lgs_saves_the_published_attacked_photographs():
+    """All 48 are lost undefended, and at least 0.80 of them are right again behind LGS."""
+    made = score.evaluate(
+        models.load(str(DATA / "models" / "squeezenet1_1.onnx"), PRESETS["as-is"]),
+        dataset.find(DATA / "attacked" / "clean", DATA / "attacked" / "labels.csv"),
+        [parse_defense("none"), parse_defense("lgs")],
+        folders=[DATA / "attacked" / "lavan_32px"],
+    )
+    none, lgs = made.rows
+    assert (none.clean, none.accuracy) == (Share(48, 48), (Share(0, 48),))
+    assert lgs.accuracy[0].value >= 0.8
+    assert made.warnings == ()
+
+
 def test_all_images_count_what_the_model_gets_wrong(colors, tmp_path):
     found = photographs(tmp_path / "photos")
     params = EvaluateParams(all_images=True)
@@ -454,7 +478,7 @@ def test_what_cannot_be_scored_is_told(colors, tmp_path):
     found = photographs(tmp_path / "photos")
     none = [parse_defense("none")]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"attacks\.jsonl"):
+    with pytest.raises(NoImagesError):
         score.evaluate(colors, found, none, folders=[tmp_path / "empty"])
     (tmp_path / "empty" / "attacks.jsonl").write_text('{"file": 1}\n')
     with pytest.raises(UsageError, match="line 1 is not the record"):

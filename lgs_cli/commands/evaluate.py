@@ -38,7 +38,7 @@ from lgs_cli.evaluation.table import write as write_table
 )  # fmt: skip
 @click.option(
     "--attacked", "folders", metavar="DIR", type=FILE, multiple=True,
-    help="A folder that 'lgs attack' made; repeatable.",
+    help="A folder of attacked images, named as the photographs; repeatable.",
 )  # fmt: skip
 @params_options(EvaluateParams)
 @click.option(

@@ -30,7 +30,7 @@ from lgs_cli.evaluation.settings import TuneParams, parse_attack
 )  # fmt: skip
 @click.option(
     "--attacked", "folder", metavar="DIR", type=FILE,
-    help="Tune against a folder that 'lgs attack' made instead.",
+    help="Tune against a folder of attacked images instead.",
 )  # fmt: skip
 @params_options(TuneParams)
 @click.option(

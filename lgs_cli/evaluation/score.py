@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -50,14 +50,25 @@ class Blind:
         intp (M,): which of the evaluated images were attacked.
     pixels : ndarray
         uint8 (M, H, W, 3) RGB.
-    records : list of Attacked
-        One for each.
+    targets : ndarray
+        int64 (M,): the class aimed at; -1 where it was any but the label.
+    dead : int
+        On how many the gradient was zero in most steps.
     """
 
     name: str
     index: NDArray[np.intp]
     pixels: NDArray[np.uint8]
-    records: list[Attacked]
+    targets: NDArray[np.int64]
+    dead: int = 0
+
+
+def _targets(records: Sequence[Attacked]) -> NDArray[np.int64]:
+    return np.asarray([-1 if r.target is None else r.target for r in records], np.int64)
+
+
+def _dead(records: Iterable[Attacked]) -> int:
+    return sum(record.dead_steps * 2 > record.steps for record in records)
 
 
 def choose(
@@ -157,7 +168,8 @@ def evaluate(
         Attacks on the undefended model: the columns. A patch is trained on the photographs that
         `count` left over or, where none are left, on the evaluated ones.
     folders : sequence of Path
-        Attacked images made earlier, with their ``attacks.jsonl``: further columns.
+        Attacked images made earlier, with or without their ``attacks.jsonl``, named as the
+        photographs: further columns.
     params : EvaluateParams, optional
         Everything else.
     progress : callable, optional
@@ -179,7 +191,11 @@ def evaluate(
     images, left, population = choose(model, photographs, params)
     sources: list[AttackSpec | Path] = [*blind, *folders]
     columns = [attacked(model, images, left, attack, params, tell, keep) for attack in sources]
-    name, ways = _adaptive_attack(blind)
+    lavans = [
+        (i, a.text, a.params) for i, a in enumerate(blind) if isinstance(a.params, LavanParams)
+    ]
+    first, name, base = lavans[0] if lavans else (None, "lavan", LavanParams())
+    ways = _ways(base)
     some = images.at(slice(0, params.adaptive_count or len(images)))
     undefended = model.predict(images.pixels, params.batch_size) == images.labels
     rows, warnings = [], []
@@ -188,9 +204,8 @@ def evaluate(
     for spec in defenses:
         row, survived = _row(model, spec, images, columns, params, tell)
         if params.adaptive:
-            by_name = {c.name: kept for c, kept in zip(columns, survived, strict=True)}
             share, found = _attack_through(model, spec, some, name, ways, params, tell, keep)
-            row, more = _weigh(row, share, by_name.get(name), name)
+            row, more = _weigh(row, share, None if first is None else survived[first], name)
             warnings += found + more
         rows.append(row)
     return Table(
@@ -225,7 +240,7 @@ def attacked(
     images, left : Images
         The images to attack, and others to train a patch on.
     attack : AttackSpec or Path
-        An attack to make, or a folder of attacked images with its ``attacks.jsonl``.
+        An attack to make, or a folder of attacked images.
     params : EvaluateParams
         Its `batch_size` is used.
     progress : callable, optional
@@ -252,7 +267,7 @@ def attacked(
     )
     if keep is not None:
         attacks.save(keep / _as_folder(attack.text), pixels, records)
-    return Blind(attack.text, np.arange(len(images)), pixels, records)
+    return Blind(attack.text, np.arange(len(images)), pixels, _targets(records), _dead(records))
 
 
 def _as_folder(text: str) -> str:
@@ -282,35 +297,40 @@ def _collect(
 
 def _from_folder(folder: Path, images: Images) -> Blind:
     """Read attacked images, and match them by name with the clean ones."""
-    records = attacks.read_records(folder)
+    files: list[tuple[str, str, Attacked | None]] = []
+    if (folder / attacks.RECORDS).is_file():
+        records = attacks.read_records(folder)
+        files += [(record.file, record.source, record) for record in records]
+    else:
+        found = dataset.find(folder)
+        files += [(photograph.name, photograph.name, None) for photograph in found]
     position = {_stem(name): index for index, name in enumerate(images.names)}
-    matched = [record for record in records if _stem(record.source) in position]
+    matched = [entry for entry in files if _stem(entry[1]) in position]
     if not matched:
         raise UsageError(
-            f"{folder}: none of its {len(records)} images was made from an evaluated photograph"
+            f"{folder}: none of its {len(files)} images was made from an evaluated photograph"
         )
     size = (images.pixels.shape[1], images.pixels.shape[2])
-    pixels = attacks.read_images(folder, (record.file for record in matched), size)
-    index = np.asarray([position[_stem(record.source)] for record in matched], np.intp)
-    return Blind(folder.name or str(folder), index, pixels, matched)
+    pixels = attacks.read_images(folder, (file for file, _, _ in matched), size)
+    index = np.asarray([position[_stem(source)] for _, source, _ in matched], np.intp)
+    name = folder.name or str(folder)
+    known = [record for _, _, record in matched if record is not None]
+    targets = _targets(known) if known else np.full(len(matched), -1)
+    return Blind(name, index, pixels, targets, _dead(known))
 
 
 def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _adaptive_attack(blind: Sequence[AttackSpec]) -> tuple[str, tuple[LavanParams, ...]]:
-    """Take the first LaVAN of the blind attacks, in the ways of it that suit defenses best.
+def _ways(base: LavanParams) -> tuple[LavanParams, ...]:
+    """Return the variants of an attack that suit defenses best.
 
     Smooth cells stay below the threshold of LGS, and the maximal step scales them down further;
     defenses that blur or quantize give way to free pixels at times.
     """
-    name, base = "lavan", LavanParams()
-    for spec in reversed(blind):
-        if isinstance(spec.params, LavanParams):
-            name, base = spec.text, spec.params
     smooth = replace(base, cells=base.cells or ADAPTIVE_CELLS, exploit_normalization=True)
-    return name, (smooth, base)
+    return smooth, base
 
 
 def clean(pixels: NDArray[np.uint8], chain: Chain) -> tuple[NDArray[np.uint8], list[float]]:
@@ -373,9 +393,8 @@ def _success(
     column: Blind, found: NDArray[np.intp], kept: NDArray[np.bool_], before: NDArray[np.bool_]
 ) -> Share:
     """Return what an attack reached, as `Row.success` says."""
-    aims = np.asarray([-1 if record.target is None else record.target for record in column.records])
-    if (aims >= 0).any():
-        return Share(int((found == aims).sum()), len(aims))
+    if (column.targets >= 0).any():
+        return Share(int((found == column.targets).sum()), len(found))
     return Share(int((before & ~kept).sum()), int(before.sum()))
 
 
@@ -405,7 +424,7 @@ def _attack_through(
         alive = alive[predicted == images.labels[alive]]
     if keep is not None:
         attacks.save(keep / _as_folder(what), pixels, [records[i] for i in range(len(images))])
-    dead = sum(record.dead_steps * 2 > record.steps for record in records.values())
+    dead = _dead(records.values())
     warnings = []
     if dead:
         warnings.append(
@@ -443,10 +462,9 @@ def _check_strength(
             f"{column.name} succeeds on {share.hits} of {share.total} undefended photographs; "
             "what survives an attack this weak says little about a defense"
         )
-    dead = sum(record.dead_steps * 2 > record.steps for record in column.records)
-    if dead:
+    if column.dead:
         warnings.append(
-            f"{column.name}: the gradient was zero in most steps on {dead} of {len(kept)} "
+            f"{column.name}: the gradient was zero in most steps on {column.dead} of {len(kept)} "
             "photographs"
         )
     return warnings

@@ -91,7 +91,7 @@ def tune(
     photographs : sequence of Photograph
         Labeled images.
     attack : AttackSpec or Path
-        An attack to make, or a folder of attacked images with its ``attacks.jsonl``.
+        An attack to make, or a folder of attacked images.
     params : TuneParams
         The grid and the weight.
     progress : callable, optional
