@@ -169,10 +169,10 @@ class _Batch:
             self.steps[active] += 1
             self.dead[active] += (size == 0).flatten().long()
             momentum[active] = _MOMENTUM * momentum[active] + gradient / size.clamp(min=1e-30)
-            step_size = params.step_size
-            self.patch[active] = (self.patch[active] + step_size * momentum[active].sign()).clamp(
-                0, 1
-            )
+            # ever smaller: steps of one size never settle
+            length = params.step_size * (1 - step / params.steps)
+            moved = self.patch[active] + length * momentum[active].sign()
+            self.patch[active] = moved.clamp(0, 1)
 
     def pasted(self, patch: Tensor, active: Tensor, params: LavanParams) -> Tensor:
         """Return the images of `active` with their patches, rounded to 8 bits."""

@@ -169,7 +169,7 @@ class LavanParams(Settings):
     steps : int
         Gradient steps.
     step_size : float
-        How far a pixel goes in one step, as a share of white.
+        How far a pixel goes in the first step, as a share of white; it shrinks linearly to 0.
     confidence : float
         An image is done where the attack's class has at least this probability; 1: never before
         the last step.
@@ -196,7 +196,7 @@ class LavanParams(Settings):
     )
     location: str = text("border", "Where the patch lies.", _LOCATION, _is_location)
     steps: int = parameter(80, "Gradient steps.", at_least=1)
-    step_size: float = parameter(0.1, "Step as a share of white.", at_least=0.0001, at_most=1)
+    step_size: float = parameter(0.1, "First step as a share of white.", at_least=0.0001, at_most=1)
     confidence: float = parameter(
         1.0, "Probability at which an image is done; 1: use every step.", at_least=0, at_most=1
     )
