@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from lgs_cli import __version__
-from lgs_cli.commands.clean import clean
 from lgs_cli.errors import LgsError, missing_library
 from lgs_cli.text import printable
 
@@ -74,7 +74,34 @@ def _listen_to_signals() -> None:
             signal.signal(number, stop)
 
 
+# Name to summary; each command lives in the module of its name, which loads when it is used.
+_COMMANDS = {
+    "clean": "Clean images and directories of images.",
+    "compare": "Lay images out by methods on one labeled sheet.",
+    "methods": "List the defenses: parameters, defaults, ranges and papers.",
+    "report": "Make one HTML page of what 'lgs clean --report' wrote.",
+}
+
+
+class _Commands(click.Group):
+    """The commands, none of them loaded for the sake of a list."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"lgs_cli.commands.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
 )
@@ -87,6 +114,3 @@ def commands() -> None:
                 2 wrong usage              3 no image found
                 4 another lgs is at work   130/143 interrupted
     """  # noqa: D301 - click reads the backspace
-
-
-commands.add_command(clean)
