@@ -8,9 +8,11 @@ import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import click
 import pytest
 
 import lgs_cli
+from lgs_cli.cli import commands
 
 PACKAGE = Path(lgs_cli.__file__).parent
 
@@ -104,7 +106,12 @@ def test_the_walk_sees_every_kind_of_import(tmp_path):
     assert ours(path) == {"lgs_cli", "batch", "defenses.lgs"}
 
 
-@pytest.mark.parametrize("module", MODULES)
+def test_the_package_itself_loads_nothing_of_it():
+    at_once = [name for name, top, typing in imports(MODULES["lgs_cli"]) if top and not typing]
+    assert not [name for name in at_once if name.startswith("lgs_cli")]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"lgs_cli"}))
 def test_imports_point_downwards(module):
     for imported in ours(MODULES[module]):
         assert layer(imported) <= layer(module), f"{module} imports {imported}, which lies above it"
@@ -147,7 +154,14 @@ def loaded_by(script: str, *arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["clean", "--help"], ["--version"], ["clean", "x", "-o", "y", "-j0"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["clean", "x", "-o", "y", "-j0"],
+        *([name, "--help"] for name in commands.list_commands(click.Context(commands))),
+    ],
+    ids=" ".join,
 )
 def test_help_and_typos_load_nothing_heavy(arguments):
     script = (
