@@ -25,7 +25,7 @@ _ORIGIN = re.compile(r"^\s*(tempfile\.tif: |\[[^]]*\] global \S+ \S+ )")
 _CUT_SHORT = re.compile(
     r"truncated|not processed|unexpected end|incomplete|not enough (image )?data|read error|"
     r"beyond end|end of (file|data|stream)|unrecognized data stream|buffer is not large enough|"
-    r"cannot load this image",
+    r"cannot load this image|requires a buffer of",
     re.IGNORECASE,
 )
 
