@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
 
 import click
@@ -179,11 +179,13 @@ def _clean_files(
             force=options["force"],
         )
         stack.enter_context(contextlib.closing(results))
-        lines = None if report_path is None else stack.enter_context(_open_report(report_path))
+        lines = None
+        if report_path is not None:
+            json_lines = JsonLines(settings.chain, shlex.join(sys.argv))
+            lines = stack.enter_context(_ReportFile(report_path, json_lines))
         monitor = stack.enter_context(_Monitor(len(sources), options["quiet"], options["verbose"]))
         return _follow(
             results,
-            JsonLines(settings.chain, shlex.join(sys.argv)),
             lines,
             monitor,
             0 if options["fail_fast"] else options["max_failures"],
@@ -211,27 +213,68 @@ def _rehearse(sources: Sequence[Source], outputs: Outputs, manifest: Manifest, f
     return 0
 
 
-def _open_report(path: str) -> contextlib.AbstractContextManager[IO[str]]:
-    if path == "-":
-        return contextlib.nullcontext(sys.stdout)
-    try:
-        return open(path, "w", encoding="ascii")
-    except OSError as error:
-        raise UsageError(f"--report {printable(path)}: {(error.strerror or '').lower()}") from None
+class _ReportFile:
+    """The report: a line an image, in the order of the inputs, each as soon as its turn comes.
+
+    At the end of a run that was cut short, what is finished out of turn is written too.
+    """
+
+    def __init__(self, path: str, json_lines: JsonLines) -> None:
+        self._path = path
+        self._json_lines = json_lines
+        self._waiting: dict[int, str] = {}
+        self._next = 0
+        if path == "-":
+            self._file: IO[str] = sys.stdout
+            return
+        try:
+            self._file = open(path, "w", encoding="ascii")
+        except OSError as error:
+            reason = (error.strerror or "").lower()
+            raise UsageError(f"--report {printable(path)}: {reason}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, result: Result) -> None:
+        """Write a result, where its turn has come."""
+        self._waiting[result.index] = self._json_lines.line(result)
+        with self._refusals():
+            while self._next in self._waiting:
+                self._file.write(self._waiting.pop(self._next))
+                self._next += 1
+            self._file.flush()
+
+    def __exit__(self, *exception: object) -> None:
+        with self._refusals():
+            try:
+                for index in sorted(self._waiting):
+                    self._file.write(self._waiting[index])
+            finally:
+                if self._file is not sys.stdout:
+                    self._file.close()
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = (error.strerror or "").lower()
+            raise LgsError(f"--report {printable(self._path)}: {reason}") from None
 
 
 def _follow(
     results: Iterable[Result],
-    json_lines: JsonLines,
-    lines: IO[str] | None,
+    lines: _ReportFile | None,
     monitor: _Monitor,
     max_failures: int | None,
 ) -> int:
     """Report results as they come, until they end or a failure ends the run."""
     for result in results:
         if lines is not None:
-            lines.write(json_lines.line(result))
-            lines.flush()
+            lines.add(result)
         monitor.show(result)
         if result.fatal:
             raise LgsError(f"stopped: {result.error}")
@@ -264,7 +307,8 @@ class _Monitor:
     def show(self, result: Result) -> None:
         """Count a result, and print what is to be said of it."""
         self.report.add(result)
-        if result.status == "failed" or self._verbose:
+        # What ends the run is said once, as its end.
+        if (result.status == "failed" and not result.fatal) or self._verbose:
             line = describe_result(result)
             if self._bar is not None:
                 self._bar.clear()
