@@ -1,3 +1,50 @@
-"""Batch defense of images against localized adversarial noise."""
+"""Batch defense of images against localized adversarial noise.
+
+Light to import: NumPy and OpenCV load with the first call of a defense.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+from lgs_cli.defenses import DEFENSES, Cleaned, Defense
+from lgs_cli.defenses.params import LgsParams
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DEFENSES", "Cleaned", "Defense", "LgsParams", "__version__", "lgs"]
+
+
+def lgs(image: NDArray[Any], params: LgsParams | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Clean one image with Local Gradients Smoothing.
+
+    Parameters
+    ----------
+    image : ndarray
+        (H, W) or (H, W, C), C of 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA); uint8,
+        uint16, or floating in [0, 1]. Not changed.
+    params : LgsParams, optional
+        The paper's defaults unless given.
+
+    Returns
+    -------
+    cleaned : ndarray
+        Same shape and dtype.
+    mask : ndarray
+        float32 (H, W) in [0, 1]: how strongly each pixel was suppressed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where the array is not such an image.
+
+    References
+    ----------
+    Naseer, Khan, Porikli, "Local Gradients Smoothing", WACV 2019, arXiv 1807.01216.
+    """
+    cleaned = DEFENSES["lgs"].apply(image, params or LgsParams(), with_mask=True)
+    assert cleaned.mask is not None
+    return cleaned.image, cleaned.mask

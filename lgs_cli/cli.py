@@ -12,6 +12,9 @@ import click
 
 from lgs_cli import __version__
 from lgs_cli.commands.clean import clean
+from lgs_cli.commands.compare import compare
+from lgs_cli.commands.methods import methods
+from lgs_cli.commands.report import report
 from lgs_cli.errors import LgsError, missing_library
 
 
@@ -80,4 +83,5 @@ def commands() -> None:
     """  # noqa: D301 - click reads the backspace
 
 
-commands.add_command(clean)
+for command in (clean, compare, methods, report):
+    commands.add_command(command)

@@ -17,7 +17,6 @@ import re
 import stat
 import struct
 import sys
-import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -39,6 +38,7 @@ DEFAULT_MAX_PIXELS = 500_000_000
 MAX_FRAMES = 10_000
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is --max-pixels, checked here
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # 1 MB refuses files with large but real ICC profiles
 
 # Without a handler of its own, what Pillow logs as an error ends up on stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -53,7 +53,7 @@ class Picture:
     frames : tuple of ndarray
         One array a frame or page, as stored (never rotated): (H, W) gray, (H, W, 2) gray and
         alpha, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16. Frames of an animation are whole
-        (composited) and of one shape; pages of a TIFF may differ. Read-only.
+        (composited) and of one shape; pages of a TIFF may differ. Not to be changed.
     format : str
         A name in :data:`lgs_cli.formats.FORMATS`, by content, not by suffix.
     notes : tuple of str
@@ -280,18 +280,23 @@ def _hushed() -> Iterator[None]:
         yield
         return
     try:
-        with tempfile.TemporaryFile() as caught:
-            sys.stderr.flush()
-            os.dup2(caught.fileno(), 2)
+        # A pipe needs no disk; it does not block, so what it cannot take is lost.
+        source, sink = os.pipe()
+        os.set_blocking(source, False)
+        os.set_blocking(sink, False)
+        with open(source, "rb", buffering=0) as caught:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(sink, 2)
+            os.close(sink)
             try:
                 yield
             except ImageError:
                 raise
             except Exception as error:
-                caught.seek(0)
-                printed = caught.read(4096).decode("utf-8", "replace").strip()
-                if printed:
-                    raise _Noise(printed.splitlines()[0]) from error
+                printed = _ORIGIN.sub("", (caught.read(4096) or b"").decode("utf-8", "replace"))
+                if printed.strip():
+                    raise _Noise(printed.strip().splitlines()[0]) from error
                 raise
             finally:
                 os.dup2(saved, 2)
@@ -299,15 +304,22 @@ def _hushed() -> Iterator[None]:
         os.close(saved)
 
 
+# What libtiff and OpenCV put in front: where in their code they are, no file of the user's.
+_ORIGIN = re.compile(r"^\s*(tempfile\.tif: |\[[^]]*\] global \S+ \S+ )")
+
+
 _CUT_SHORT = re.compile(
     r"truncated|not processed|unexpected end|incomplete|not enough (image )?data|read error|"
-    r"beyond end|end of (file|data|stream)|unrecognized data stream|buffer is not large enough",
+    r"beyond end|end of (file|data|stream)|unrecognized data stream|buffer is not large enough|"
+    r"cannot load this image",
     re.IGNORECASE,
 )
 
 
 def _reason(name: str, error: Exception) -> str:
     text = _one_line(str(error))
+    if text == "unknown pixel mode":  # Pillow's word for it
+        return f"{_title(name)} of this kind of samples is not supported"
     if _CUT_SHORT.search(text) or isinstance(error, EOFError):
         return f"truncated {_title(name)}"
     return f"broken {_title(name)}: {text or type(error).__name__}"
@@ -1088,6 +1100,8 @@ def _decode_jp2(data: bytes, max_pixels: int) -> Picture:
     depths = {(data[stream + 42 + 3 * i] & 0x7F) + 1 for i in range(count)}
     image = Jpeg2KImageFile(io.BytesIO(data))
     _require(image.width * image.height, 1, max_pixels)
+    right, bottom, left, top = struct.unpack_from(">IIII", data, stream + 8)
+    _require((right - left) * (bottom - top), 1, max_pixels)  # the box may say otherwise
     wanting = {depth for depth in depths if 8 < depth != 16}
     if wanting:
         raise ImageError(f"{max(wanting)}-bit JPEG 2000 is not supported")
@@ -1449,8 +1463,11 @@ def _decode_gif(data: bytes, max_pixels: int) -> Picture:
     _require(image.width * image.height, 1, max_pixels)
     _require(image.width * image.height * image.n_frames, image.n_frames, max_pixels)
     frames, durations = [], []
+    size = image.size
     for index in range(image.n_frames):
         image.seek(index)
+        if image.size != size:  # Pillow lets the picture grow, to any size
+            raise ImageError("broken GIF: a frame lies outside the picture")
         image.load()
         frames.append(np.asarray(image.convert("RGBA")))
         durations.append(float(image.info.get("duration", 0)))
@@ -1497,7 +1514,10 @@ def _decode_pnm(data: bytes, max_pixels: int) -> Picture:
         if kind == 1:
             samples = np.frombuffer(b"".join(body.split()), np.uint8)[:count] - ord("0")
         else:
-            samples = np.array(body.split(maxsplit=count)[:count], dtype="S10").astype(np.int64)
+            tokens = np.array(body.split(maxsplit=count)[:count], dtype="S10")
+            if not np.char.isdigit(tokens).all():
+                raise ImageError("broken PNM: a sample is not a number")
+            samples = tokens.astype(np.int64)
     elif kind == 4:
         stride = (width + 7) // 8
         packed = np.frombuffer(data, np.uint8, offset=at + 1)[: stride * height]
@@ -1547,7 +1567,6 @@ class _Carried(NamedTuple):
 
 _NO_METADATA = frozenset({"bmp", "pnm", "jp2"})
 _ANIMATED = frozenset({"png", "webp", "avif"})
-_GRAYLESS = frozenset({"webp"})
 
 
 def _carry(picture: Picture, name: str) -> _Carried:
@@ -1569,7 +1588,9 @@ def _carry(picture: Picture, name: str) -> _Carried:
                 losses.append(f"{title} has no room for {what} of this size")
     icc = held["ICC profile"]
     gray = picture.frames[0].ndim == 2 or picture.frames[0].shape[2] == 2
-    becomes_color = gray and (name in _GRAYLESS or (name == "avif" and picture.frames[0].ndim == 3))
+    becomes_color = gray and (
+        name == "webp" or (name in ("avif", "bmp") and picture.frames[0].ndim == 3)
+    )
     if becomes_color:
         losses.append("gray became RGB")
         if icc and icc[16:20] == b"GRAY":
@@ -1601,8 +1622,10 @@ def losses(picture: Picture, format: str | None = None) -> tuple[str, ...]:
         if sampling and (kept, (1, 1), (1, 1)) != tuple(sampling) and "qtables" in picture.coding:
             names = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
             lost.append(f"chroma subsampling became {names[picture.coding['subsampling']]}")
+    if picture.coding.get("still") and name != "png":
+        lost.append(f"{_title(name)} has no room for a still beside the animation")
     if picture.format == "jp2":
-        lost += [f"{_title(name)} keeps no {what} of JPEG 2000" for what in picture.coding["held"]]
+        lost += [f"{what} of JPEG 2000 is not carried over" for what in picture.coding["held"]]
     if name == picture.format == "tiff":
         for pixels, page in zip(picture.frames, picture.coding["pages"], strict=True):
             compression = _writable_compression(page, pixels)
@@ -1660,6 +1683,8 @@ def encode(
     if not FORMATS[name].writable:
         raise ImageError(f"{_title(name)} cannot be written; use --format png")
     _require_room_for_frames(picture, name)
+    if picture.coding.get("still") and name != "png":
+        picture, frames = replace(picture, durations=picture.durations[1:]), frames[1:]
     fitted = [_fitted(frame, name) for frame in frames]
     with _codec(name):
         return _ENCODERS[name](picture, fitted, quality, _carry(picture, name))

@@ -66,10 +66,10 @@ def defense_options(command: Command) -> Command:
         )(command)
     return click.option(
         "--method",
-        metavar="NAME[,NAME...]",
+        metavar="METHOD",
         default="lgs",
         show_default=True,
-        help=f"Defense, or several in a row: {', '.join(DEFENSES)}.",
+        help=f"Defense: {', '.join(DEFENSES)}. Several in a row: median,lgs. See 'lgs methods'.",
     )(command)
 
 

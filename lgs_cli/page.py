@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import re
-import shlex
 import statistics
 import unicodedata
 import warnings
@@ -85,14 +84,13 @@ class Run:
         The report's file name.
     entries : tuple of Entry
         One an image, in input order.
-    about : dict
-        What the report says of the run itself: ``command``, ``version``, ``started``, ``jobs``,
-        ``directory`` (what relative paths start from); any of them may be lacking.
+    commands : tuple of str
+        The command line; several where the file was put together from several runs.
     """
 
     name: str
     entries: tuple[Entry, ...]
-    about: dict[str, Any] = field(default_factory=dict)
+    commands: tuple[str, ...] = ()
 
 
 Thumbnails = Mapping[int, Mapping[str, bytes]]
@@ -104,7 +102,7 @@ def read_run(path: Path) -> Run:
     Parameters
     ----------
     path : Path
-        One JSON object a line: one an image, and, optionally, objects with the key ``"run"``.
+        One JSON object an image, one a line.
 
     Returns
     -------
@@ -117,7 +115,7 @@ def read_run(path: Path) -> Run:
         Where the file cannot be read, or a line is not such an object; names file and line.
     """
     entries: list[Entry] = []
-    about: dict[str, Any] = {}
+    commands: dict[str, None] = {}
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -127,10 +125,9 @@ def read_run(path: Path) -> Run:
                     record = json.loads(line.decode().strip(), parse_constant=_refuse_constant)
                     if not isinstance(record, dict):
                         raise ValueError("not an object")
-                    if "run" in record:
-                        about |= _run_line(record["run"])
-                    else:
-                        entries.append(_entry(record))
+                    entries.append(_entry(record))
+                    if isinstance(record.get("command"), str):
+                        commands.setdefault(record["command"])
                 except (ValueError, RecursionError) as error:
                     reason = str(error)
                     if isinstance(error, json.JSONDecodeError):  # which counts lines of its own
@@ -138,7 +135,7 @@ def read_run(path: Path) -> Run:
                     raise LgsError(f"{path}, line {number}: {reason}") from error
     except OSError as error:
         raise LgsError(f"{path}: {error.strerror}") from error
-    return Run(path.name, tuple(entries), about)
+    return Run(path.name, tuple(entries), tuple(commands))
 
 
 def thumbnails(run: Run, limit: int = 500) -> dict[int, dict[str, bytes]]:
@@ -159,11 +156,9 @@ def thumbnails(run: Run, limit: int = 500) -> dict[int, dict[str, bytes]]:
         cleaned) and ``"cleaned"``, each at most 192 pixels a side. A file that is missing or
         unreadable has none.
     """
-    directory = run.about.get("directory")
-    root = Path(directory) if isinstance(directory, str) else Path()
     found = {}
     for index in _by_coverage(run.entries)[:limit]:
-        pictures = _pictures(root, run.entries[index])
+        pictures = _pictures(run.entries[index])
         if pictures:
             found[index] = {name: _jpeg(picture) for name, picture in pictures.items()}
     return found
@@ -195,7 +190,7 @@ def render(run: Run, thumbnails: Thumbnails) -> str:
     parts = {
         "title": escape(f"{_visible(run.name)} – lgs report"),
         "heading": f"Report of {_counted(len(run.entries), 'image')}",
-        "subtitle": _subtitle(run),
+        "subtitle": escape(_visible(run.name)),
         "totals": _totals(run.entries),
         "histogram": _histogram([e.coverage for e in run.entries if e.coverage is not None]),
         "parameters": _parameters(run),
@@ -222,12 +217,6 @@ def render(run: Run, thumbnails: Thumbnails) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def _run_line(about: object) -> dict[str, Any]:
-    if not isinstance(about, dict):
-        raise ValueError('"run" is not an object')
-    return about
 
 
 def _entry(record: dict[str, Any]) -> Entry:
@@ -271,11 +260,11 @@ def _by_coverage(entries: Sequence[Entry]) -> list[int]:
     return sorted(range(len(entries)), key=key)
 
 
-def _pictures(root: Path, entry: Entry) -> dict[str, NDArray[np.uint8]]:
-    original, turn = _small(root / entry.source, None)
-    cleaned, _ = _small(root / entry.output, turn) if entry.output else (None, None)
+def _pictures(entry: Entry) -> dict[str, NDArray[np.uint8]]:
+    original, turn = _small(Path(entry.source), None)
+    cleaned, _ = _small(Path(entry.output), turn) if entry.output else (None, None)
     # Masks are drawn over pixels as stored, and carry no orientation of their own.
-    mask, _ = _small(root / entry.mask, turn) if entry.mask else (None, None)
+    mask, _ = _small(Path(entry.mask), turn) if entry.mask else (None, None)
     pictures = {"original": original, "mask": mask}
     if mask is None and original is not None and cleaned is not None:
         pictures["difference"] = _difference(original, cleaned)
@@ -400,15 +389,6 @@ def _duration(seconds: float) -> str:
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _subtitle(run: Run) -> str:
-    words = [run.name]
-    if "version" in run.about:
-        words.append(f"lgs {_text(run.about['version'])}")
-    if "started" in run.about:
-        words.append(f"started {_text(run.about['started'])}")
-    return escape(_visible(" · ".join(words)))
-
-
 def _totals(entries: Sequence[Entry]) -> str:
     statuses = Counter(entry.status for entry in entries)
     unchanged = sum(entry.status == "done" and entry.unchanged for entry in entries)
@@ -484,14 +464,7 @@ def _tick_step(top: int) -> int:
 
 
 def _parameters(run: Run) -> str:
-    command = run.about.get("command")
-    if isinstance(command, list):
-        command = shlex.join(str(word) for word in command)
-    parts = (
-        [f"<pre>{escape(_visible(_text(command)))}</pre>"]
-        if command
-        else ['<p class="soft small">The report holds no command line.</p>']
-    )
+    parts = [f"<pre>{escape(_visible(command))}</pre>" for command in run.commands[:_SETTINGS]]
     counts = Counter((entry.method or "", json.dumps(entry.params)) for entry in run.entries)
     for (method, frozen), count in counts.most_common(_SETTINGS):
         if not method:
@@ -501,9 +474,6 @@ def _parameters(run: Run) -> str:
     if len(counts) > _SETTINGS:
         rest = _counted(len(counts) - _SETTINGS, "other setting")
         parts.append(f'<p class="soft small">And {rest}.</p>')
-    others = {n: v for n, v in run.about.items() if n not in ("command", "version", "started")}
-    if others:
-        parts.append(_facts(others))
     return "".join(parts)
 
 

@@ -146,3 +146,27 @@ def _eight_bits(color: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _u8(array: Any) -> NDArray[np.uint8]:
     return np.asarray(array, np.uint8)
+
+
+def upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an image the way it is to be looked at.
+
+    Parameters
+    ----------
+    image : ndarray
+        (H, W) or (H, W, C), pixels as stored.
+    orientation : int
+        The EXIF tag Orientation, 1 to 8; anything else is taken for 1.
+
+    Returns
+    -------
+    ndarray
+        A view of `image`; width and height are swapped where the orientation is 5 to 8.
+    """
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return image

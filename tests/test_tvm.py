@@ -42,7 +42,7 @@ def by_scipy(channel, kept, weight):
 
         found = scipy_minimize(
             smooth, solution.ravel(), jac=True, method="L-BFGS-B",
-            options={"maxiter": 3000, "maxfun": 4000, "ftol": 1e-12, "gtol": 1e-9},
+            options={"maxiter": 600, "maxfun": 800, "ftol": 1e-12, "gtol": 1e-9},
         )  # fmt: skip
         solution = found.x.reshape(channel.shape)
     return objective(solution, channel, kept, weight)[0]
@@ -67,7 +67,7 @@ def test_nothing_dropped_is_the_denoising_of_scikit_image(color, weight):
 @pytest.mark.parametrize("drop_rate", [0.0, 0.2, 0.5, 0.8])
 def test_the_default_iterations_come_close_to_the_minimum(drop_rate):
     params = TvmParams(drop_rate=drop_rate)
-    channel = np.ascontiguousarray(photograph(1, side=64)[..., 1] / 255)
+    channel = np.ascontiguousarray(photograph(1, side=40)[..., 1] / 255)
     kept = draw_kept(channel, params)
     lowest = by_scipy(channel, kept, params.weight)
     untouched = objective(channel, channel, np.ones_like(kept), params.weight)[0]
@@ -79,7 +79,7 @@ def test_the_default_iterations_come_close_to_the_minimum(drop_rate):
 @pytest.mark.parametrize("drop_rate", [0.0, 0.5])
 def test_more_iterations_reach_the_minimum(drop_rate):
     params = TvmParams(drop_rate=drop_rate, iterations=2000)
-    channel = np.ascontiguousarray(photograph(1, side=64)[..., 1] / 255)
+    channel = np.ascontiguousarray(photograph(1, side=40)[..., 1] / 255)
     kept = draw_kept(channel, params)
     reached = objective(minimize(channel, kept, params), channel, kept, params.weight)[0]
     assert reached == pytest.approx(by_scipy(channel, kept, params.weight), rel=1e-3)
@@ -139,7 +139,9 @@ def test_nothing_dropped_leaves_a_flat_image_alone(dtype):
     assert TVM.apply(image, TvmParams(drop_rate=0)).coverage == 0
 
 
-def test_what_is_left_of_a_plane_with_half_its_pixels_is_still_the_plane():
+def test_a_slope_is_rebuilt_from_half_its_pixels():
     slope = np.add.outer(np.arange(60), np.arange(80)) / 140
-    cleaned = TVM.apply(slope, TvmParams(weight=1e-4, iterations=500)).image
-    assert np.abs(cleaned - slope)[3:-3, 3:-3].max() < 0.01
+    rebuilt = TVM.apply(slope, TvmParams(weight=1e-4)).image
+    # A dropped pixel lies between its neighbors, a step of 1 / 140 apart, or a few of them.
+    assert np.abs(rebuilt - slope).mean() < 0.5 / 140
+    assert np.abs(rebuilt - slope).max() < 6 / 140

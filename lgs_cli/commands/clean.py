@@ -181,7 +181,7 @@ def _clean_files(
         stack.enter_context(contextlib.closing(results))
         lines = None
         if report_path is not None:
-            json_lines = JsonLines(settings.chain, shlex.join(sys.argv))
+            json_lines = JsonLines(settings.chain, shlex.join(["lgs", *sys.argv[1:]]))
             lines = stack.enter_context(_ReportFile(report_path, json_lines))
         monitor = stack.enter_context(_Monitor(len(sources), options["quiet"], options["verbose"]))
         return _follow(

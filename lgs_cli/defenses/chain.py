@@ -31,10 +31,11 @@ def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Cha
     Parameters
     ----------
     method : str
-        Names separated by commas, applied in that order: ``"median,lgs"``.
+        Names separated by commas, applied in that order, and perhaps parameters behind a colon:
+        ``"median,lgs"``, ``"lgs:threshold=0.2,smoothing=3"``.
     assignments : sequence of (str, value)
-        Parameters by name, each as text or as a value. A name that several methods of the chain
-        have must say whose it is: ``"median.window"``.
+        More parameters by name, each as text or as a value. A name that several methods of the
+        chain have must say whose it is: ``"median.window"``.
 
     Returns
     -------
@@ -47,17 +48,48 @@ def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Cha
         Where a method or parameter is unknown or a value is out of range; the message lists the
         valid names.
     """
-    names = [name.strip() for name in method.split(",")]
+    listing, _, rest = method.partition(":")
+    names = [name.strip() for name in listing.split(",")]
     for name in names:
         if name not in DEFENSES:
             raise ValueError(f"no method {name!r}; there are {', '.join(DEFENSES)}")
     if len(set(names)) < len(names):
-        raise ValueError(f"{method!r} names a method twice")
+        raise ValueError(f"{listing!r} names a method twice")
     given: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for key, value in assignments:
+    for key, value in (*parse_assignments(rest), *assignments):
         owner, name = _owner(key, names)
         given[owner][name] = _parse_value(DEFENSES[owner].params, name, value)
     return tuple(Step(name, DEFENSES[name].params(**given[name])) for name in names)
+
+
+def parse_assignments(text: str) -> list[tuple[str, str]]:
+    """Read parameters and their values.
+
+    Parameters
+    ----------
+    text : str
+        ``"name=value,name=value"``; a part without an equals sign belongs to the value before it.
+
+    Returns
+    -------
+    list of (str, str)
+        Names and values.
+
+    Raises
+    ------
+    ValueError
+        Where the first part has no equals sign.
+    """
+    pairs: list[tuple[str, str]] = []
+    for part in text.split(",") if text else ():
+        name, equals, value = part.partition("=")
+        if equals:
+            pairs.append((name.strip(), value.strip()))
+        elif pairs:
+            pairs[-1] = pairs[-1][0], f"{pairs[-1][1]},{part.strip()}"
+        else:
+            raise ValueError(f"{part!r} is not NAME=VALUE")
+    return pairs
 
 
 def _owner(key: str, names: Sequence[str]) -> tuple[str, str]:

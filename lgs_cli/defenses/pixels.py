@@ -167,20 +167,19 @@ def finish(image: NDArray[Any], color: NDArray[Any], *, with_mask: bool) -> Clea
         The colors with the input's shape and alpha, the mask, and the share of changed pixels.
     """
     before = split_alpha(image)[0]
-    if color.dtype.kind == "u":
-        planes = cv2.split(cv2.absdiff(before, color))
+    if color.dtype == np.float16:
+        change = cv2.absdiff(before.astype(np.float32), color.astype(np.float32))
     else:
-        change = np.abs(before - color)
-        planes = np.moveaxis(change, -1, 0) if change.ndim == 3 else change[np.newaxis]
-    change = planes[0]
-    for plane in planes[1:]:
-        change = np.maximum(change, plane)
-    coverage = int(np.count_nonzero(change)) / change.size
+        change = cv2.absdiff(before, color)
+    largest, *others = cv2.split(change)
+    for other in others:
+        largest = np.maximum(largest, other)
+    coverage = int(np.count_nonzero(largest)) / largest.size
     mask = None
     if with_mask:
-        mask = np.zeros(change.shape, np.float32)
+        mask = np.zeros(largest.shape, np.float32)
         if coverage:
-            np.divide(change, change.max(), out=mask, casting="same_kind")
+            np.divide(largest, largest.max(), out=mask, casting="same_kind")
             # The ratio of the smallest change to the largest may be too small for float32.
-            np.maximum(mask, np.finfo(np.float32).tiny, out=mask, where=change > 0)
+            np.maximum(mask, np.finfo(np.float32).tiny, out=mask, where=largest > 0)
     return Cleaned(join_alpha(color, image), mask, coverage)

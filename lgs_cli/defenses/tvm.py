@@ -59,19 +59,17 @@ def apply(image: NDArray[Any], params: TvmParams, *, with_mask: bool = False) ->
     """
     color, _ = split_alpha(image)
     white = full_scale(color.dtype)
-    precision = np.dtype(np.float64 if color.dtype == np.float64 else np.float32)
-    scaled = color.astype(precision) / white
+    precision = np.float64 if color.dtype == np.float64 else np.float32
     kept = draw_kept(color, params)
-    channels = [
-        minimize(np.ascontiguousarray(plane), keep, params)
-        for plane, keep in zip(_planes(scaled), _planes(kept), strict=True)
-    ]
-    solved = np.stack(channels, axis=-1) if color.ndim == 3 else channels[0]
-    np.clip(solved, 0, 1, out=solved)
-    if color.dtype.kind == "u":
-        solved *= white
-        np.rint(solved, out=solved)
-    return finish(image, solved.astype(color.dtype), with_mask=with_mask)
+    cleaned = np.empty_like(color)
+    for source, keep, target in zip(_planes(color), _planes(kept), _planes(cleaned), strict=True):
+        solved = minimize(np.divide(source, white, dtype=precision), keep, params)
+        np.clip(solved, 0, 1, out=solved)
+        if color.dtype.kind == "u":
+            solved *= white
+            np.rint(solved, out=solved)
+        target[...] = solved
+    return finish(image, cleaned, with_mask=with_mask)
 
 
 def draw_kept(color: NDArray[Any], params: TvmParams) -> NDArray[np.bool_]:
@@ -112,7 +110,7 @@ def minimize(
     kept : ndarray
         1 − X: bool (H, W), True somewhere.
     params : TvmParams
-        Weight, iterations, and the drop rate, to which the solver's steps are suited.
+        Weight, and the iterations and drop rate that the solver's steps are suited to.
 
     Returns
     -------
@@ -121,8 +119,9 @@ def minimize(
     """
     start = _fill(channel, kept, params.drop_rate)
     # The steps' product is 1/8, the inverse of the gradient's squared norm. Their ratio is tuned on
-    # photographs: the sparser the kept pixels, the longer the primal steps.
-    primal_step = 0.1 / (1 - params.drop_rate)
+    # photographs: the fewer the iterations and the sparser the kept pixels, the longer the primal
+    # steps had to be.
+    primal_step = 1 / (math.sqrt(params.iterations) * (1 - params.drop_rate))
     ascent = 1 / (8 * primal_step * params.weight)
     descent = primal_step * params.weight
     shrink = np.where(kept, 1 / (1 + primal_step), 1).astype(start.dtype)
@@ -134,7 +133,8 @@ def minimize(
     ahead, scratch = steep.copy(), np.empty_like(start)
     # The dual field, of length at most 1 in every pixel, zero across the border.
     down, right = np.zeros_like(start), np.zeros_like(start)
-    ones = np.ones_like(start)
+    # NumPy compares with a row of ones several times faster than with the number.
+    ones = np.ones_like(start[0])
     # As flat arrays, rows run on into each other, which is undone by what is zero across the
     # border; NumPy is several times faster over these than over rows short of one column.
     flat_ahead, flat_right, flat_updated = ahead.ravel(), right.ravel(), updated.ravel()
@@ -168,7 +168,7 @@ def minimize(
 
 
 def _planes(color: NDArray[Any]) -> list[NDArray[Any]]:
-    return [color] if color.ndim == 2 else [color[..., channel] for channel in range(3)]
+    return [color] if color.ndim == 2 else [color[..., index] for index in range(3)]
 
 
 def _fill(

@@ -1,0 +1,41 @@
+"""``lgs report``: a run as one HTML page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from lgs_cli.errors import UsageError
+from lgs_cli.text import printable
+
+
+@click.command()
+@click.argument("run", metavar="RUN.jsonl", type=click.Path())
+@click.option(
+    "-o", "--output", required=True, metavar="FILE", type=click.Path(), help="The page to write."
+)
+@click.option(
+    "--thumbnails", "limit", type=click.IntRange(min=0), default=500, show_default=True,
+    metavar="N", help="Show pictures of this many images, those with the highest coverage.",
+)  # fmt: skip
+def report(run: str, output: str, limit: int) -> None:
+    """Make one HTML page of what 'lgs clean --report' wrote.
+
+    The page needs no network and no other file. Relative paths in RUN.jsonl start from the current
+    directory.
+
+    \b
+    Example:
+      lgs clean photos -o cleaned --report run.jsonl
+      lgs report run.jsonl -o report.html
+    """  # noqa: D301 - click reads the backspace
+    from lgs_cli import page
+    from lgs_cli.storage import write
+
+    if os.path.realpath(run) == os.path.realpath(output):
+        raise UsageError(f"{printable(output)} is the input; it would be overwritten")
+    images = page.read_run(Path(run))
+    write(output, page.render(images, page.thumbnails(images, limit)).encode())
+    click.echo(f"{printable(output)}: {len(images.entries)} images", err=True)
