@@ -24,11 +24,14 @@ class Source(NamedTuple):
         The path below `root`, and below the output directory.
     problem : str or None
         Why it is no image file, where that is plain without opening it.
+    link : bool
+        Whether it may be a symbolic link.
     """
 
     root: str
     relative: str
     problem: str | None = None
+    link: bool = True
 
     @property
     def path(self) -> str:
@@ -140,7 +143,7 @@ def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -
             continue
         if not entry.is_dir():
             if selection.takes(relative):
-                yield Source(root, relative)
+                yield Source(root, relative, None, entry.is_symlink())
         elif selection.takes(relative):
             yield Source(root, relative, "a directory, not an image file")
         elif (

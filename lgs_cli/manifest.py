@@ -257,7 +257,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())
     except ValueError:
         return None
     return record if isinstance(record, dict) and record.keys() == _FIELDS else None

@@ -243,7 +243,8 @@ class _ReportFile:
             while self._next in self._waiting:
                 self._file.write(self._waiting.pop(self._next))
                 self._next += 1
-            self._file.flush()
+            if result.status != "skipped":  # of those there may be a million in a row
+                self._file.flush()
 
     def __exit__(self, *exception: object) -> None:
         with self._refusals():
