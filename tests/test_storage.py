@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+from shell import ROOT, Run, image, images, leftovers, lgs, records, started, tree, until
+
+from lgs_cli import storage
+from lgs_cli.errors import ImageError, StorageError
+
+NOBODY = 65534
+AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount, or become nobody")
+
+
+def test_write_replaces_a_file_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "a.png"
+    storage.write(str(path), b"old")
+    storage.write(str(path), b"new bytes")
+    assert path.read_bytes() == b"new bytes"
+    assert os.listdir(path.parent) == ["a.png"]
+
+
+def test_write_replaces_a_link_and_spares_what_it_leads_to(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    path = tmp_path / "a.png"
+    path.symlink_to(victim)
+    storage.write(str(path), b"new")
+    assert victim.read_bytes() == b"precious"
+    assert not path.is_symlink()
+
+
+def test_write_is_not_led_astray_by_its_temporary_name(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    path = str(tmp_path / "a.png")
+    os.symlink(victim, storage.temporary_path(path))
+    with pytest.raises(ImageError):
+        storage.write(path, b"new")
+    assert victim.read_bytes() == b"precious"
+    storage.write(path, b"new")
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "victim"]
+
+
+@pytest.mark.parametrize(
+    "number", ["ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "EACCES", "EPERM", "EFBIG"]
+)
+@pytest.mark.parametrize("call", ["open", "replace"])
+def test_what_concerns_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str, call: str
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> int:
+        raise OSError(getattr(errno, number), "refused")
+
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        with pytest.raises(StorageError, match=f"^cannot write into {tmp_path}: "):
+            storage.write(str(path), b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_what_concerns_one_file(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(ImageError, match="^cannot write: is a directory$"):
+        storage.write(str(tmp_path / "a.png"), b"new")
+    with pytest.raises(ImageError, match="^cannot write: file name too long$"):
+        storage.write(str(tmp_path / ("a" * 256)), b"new")
+    (tmp_path / "file").touch()
+    with pytest.raises(ImageError, match="^cannot write: not a directory$"):
+        storage.write(str(tmp_path / "file" / "a.png"), b"new")
+    assert leftovers(tmp_path) == []
+
+
+def test_a_name_of_255_bytes_has_a_temporary_one_too(tmp_path: Path) -> None:
+    name = "ä" * 125 + "a.png"
+    assert len(os.fsencode(name)) == 255
+    storage.write(str(tmp_path / name), b"new")
+    assert os.listdir(tmp_path) == [name]
+
+
+# ------------------------------------------------------------------------------ whole runs
+
+
+def stopped(run: Run, reason: str) -> None:
+    """Check that a run has ended with exactly one line on the disk, beside its summary."""
+    assert run.process.returncode == 1, run.err
+    lines = run.err.splitlines()
+    assert len(lines) <= 2, run.err
+    assert lines[-1].startswith("lgs: "), run.err
+    assert lines[-1].endswith(reason), run.err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("no right to mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@AS_ROOT
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_disk_full(tmp_path: Path, small_disk: Path, jobs: int) -> None:
+    images(tmp_path / "in", 20, side=60)  # 10 KB each
+    run = lgs("clean", tmp_path / "in", "-o", small_disk / "out", "-j", jobs)
+    stopped(run, f"cannot write into {small_disk / 'out'}: no space left on device")
+    lgs("clean", tmp_path / "in", "-o", tmp_path / "whole")
+    whole, written = tree(tmp_path / "whole"), tree(small_disk / "out")
+    assert 0 < len(written) < 20
+    assert all(whole[name] == data for name, data in written.items())
+
+
+@AS_ROOT
+def test_disk_full_when_only_the_report_is_on_it(tmp_path: Path, small_disk: Path) -> None:
+    images(tmp_path / "in", 20)
+    (small_disk / "filler").write_bytes(bytes(96 << 10))
+    report = small_disk / "report.jsonl"
+    run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out", "--report", report)
+    stopped(run, f"--report {report}: no space left on device")
+
+
+@AS_ROOT
+def test_disk_full_for_the_manifest(tmp_path: Path, small_disk: Path) -> None:
+    """The masks find room, the outputs replace files, and the manifest grows."""
+    images(tmp_path / "in", 60, side=4)
+    out = small_disk / "out"
+    out.mkdir()
+    with open(small_disk / "filler", "wb", buffering=0) as filler:
+        while True:
+            try:
+                filler.write(bytes(4096))
+            except OSError:
+                break
+    run = lgs("clean", tmp_path / "in", "-o", out)
+    stopped(run, "no space left on device")
+    assert leftovers(out) == []
+    os.unlink(small_disk / "filler")
+    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "out").process.returncode == 0
+
+
+def test_a_file_size_limit_is_one_of_the_disk(tmp_path: Path) -> None:
+    images(tmp_path / "in", 10, side=80)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out", preexec_fn=limit)
+    stopped(run, "file too large")
+    assert tree(tmp_path / "out") == {}
+
+
+@AS_ROOT
+def test_read_only_output(tmp_path: Path) -> None:
+    images(tmp_path / "in", 4)
+    out = tmp_path / "out"
+    out.mkdir()
+    if subprocess.run(["mount", "--bind", str(out), str(out)], capture_output=True).returncode:
+        pytest.skip("no right to mount")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(out)], check=True)
+        run = lgs("clean", tmp_path / "in", "-o", out)
+    finally:
+        subprocess.run(["umount", "-l", str(out)], check=True)
+    stopped(run, f"cannot write into {out}: read-only file system")
+
+
+@AS_ROOT
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_permission_lost_midway(tmp_path: Path, jobs: int) -> None:
+    """The owner takes away the right to write while two images are in work."""
+    os.chmod(tmp_path, 0o755)
+    for parent in tmp_path.parents[:2]:
+        os.chmod(parent, 0o755)
+    met, go = tmp_path / "sync" / "met", tmp_path / "go"
+    met.parent.mkdir()
+    met.parent.chmod(0o777)
+    images(tmp_path / "in", 4)
+    images(tmp_path / "in" / "then", 4, order=f"meet {met} {go}")
+    out = tmp_path / "out"
+    (out / "then").mkdir(parents=True)
+    for path in (out, out / "then"):
+        os.chown(path, NOBODY, NOBODY)
+    if not _readable_by_nobody():
+        pytest.skip("nobody cannot read this checkout or this Python")
+    with started(
+        "clean", tmp_path / "in", "-o", out, "-j", jobs, user=NOBODY, group=NOBODY,
+        extra_groups=[],
+    ) as run:  # fmt: skip
+        until(met.exists)
+        (out / "then").chmod(0o500)
+        go.touch()
+        run.end()
+    stopped(run, f"cannot write into {out / 'then'}: permission denied")
+    assert len(tree(out)) == 4
+    assert leftovers(out) == []
+    assert len(records(out / ".lgs-manifest.jsonl")) == 4
+
+
+def _readable_by_nobody() -> bool:
+    import sys
+
+    probe = subprocess.run(
+        [sys.executable, "-c", "import lgs_cli, cv2"], user=NOBODY, group=NOBODY, extra_groups=[],
+        env={"PYTHONPATH": str(ROOT)}, cwd="/", capture_output=True,
+    )  # fmt: skip
+    return probe.returncode == 0
+
+
+@AS_ROOT
+def test_no_right_to_make_the_output_directory(tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        os.chmod(parent, 0o755)
+    if not _readable_by_nobody():
+        pytest.skip("nobody cannot read this checkout or this Python")
+    images(tmp_path / "in", 3)
+    out = tmp_path / "out"
+    run = lgs(
+        "clean", tmp_path / "in", "-o", out, user=NOBODY, group=NOBODY, extra_groups=[]
+    )
+    stopped(run, "permission denied")
+    assert not out.exists()
+
+
+def test_an_output_that_is_a_directory_fails_alone(tmp_path: Path) -> None:
+    images(tmp_path / "in", 5)
+    image(tmp_path / "in" / "taken.png")
+    (tmp_path / "out" / "taken.png").mkdir(parents=True)
+    run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out")
+    assert run.process.returncode == 1
+    assert "taken.png: cannot write: is a directory" in run.err
+    assert "6 images: 5 done, 0 skipped, 1 failed" in run.err
+    assert leftovers(tmp_path / "out") == []
