@@ -19,6 +19,7 @@ import socket
 import struct
 import sys
 import threading
+import warnings
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -133,9 +134,12 @@ class _Workers:
             pre_dispatch="2 * n_jobs",
             batch_size=1,
         )
+        # To a run that is left early joblib has advice on how to write Python.
+        warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
         with contextlib.closing(parallel(tasks())) as results:
             try:
-                yield from results
+                for result in results:
+                    yield result
             finally:
                 # Before joblib ends its threads: what they wait for are the workers.
                 self.close()

@@ -258,9 +258,10 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(line.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.keys() == _FIELDS else None
+    known = isinstance(record, dict) and record.keys() == _FIELDS
+    return record if known and isinstance(record["output"], str) else None
 
 
 def _digest(settings: Settings) -> str:
