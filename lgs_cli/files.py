@@ -141,7 +141,7 @@ def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -
         relative = os.path.join(below, entry.name)
         if entry.name.startswith("."):
             continue
-        if not entry.is_dir():
+        if not _is_directory(entry):
             if selection.takes(relative):
                 yield Source(root, relative, None, entry.is_symlink())
         elif selection.takes(relative):
@@ -153,3 +153,10 @@ def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -
             and os.path.join(real, entry.name) not in closed
         ):
             yield from _walk(root, relative, selection, closed)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links: reading the file will say so
+        return False

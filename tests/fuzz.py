@@ -71,28 +71,28 @@ def seeds() -> dict[str, bytes]:
         "frames.png": saved(picture(1), "PNG", save_all=True, append_images=more, duration=40),
         "lossy.webp": saved(picture(1), "WEBP", quality=80, exif=exif),
         "lossless.webp": saved(picture(1, "RGBA"), "WEBP", lossless=True),
-        "frames.webp": saved(picture(1), "WEBP", save_all=True, append_images=more, duration=40),
-        "plain.tiff": saved(picture(1), "TIFF"),
+        "moving.webp": saved(picture(1), "WEBP", save_all=True, append_images=more, duration=40),
+        "strips.tiff": saved(picture(1), "TIFF"),
         "lzw.tiff": saved(picture(1), "TIFF", compression="tiff_lzw"),
         "deflate.tiff": saved(picture(1, "RGBA"), "TIFF", compression="tiff_adobe_deflate"),
         "jpeg.tiff": saved(picture(1), "TIFF", compression="jpeg"),
         "fax.tiff": saved(picture(1, "1"), "TIFF", compression="group4"),
         "pages.tiff": saved(picture(1), "TIFF", save_all=True, append_images=more),
-        "deep.tiff": cv2.imencode(".tiff", deep)[1].tobytes(),
-        "rgb.bmp": saved(picture(1), "BMP"),
-        "palette.bmp": saved(picture(1, "P"), "BMP"),
-        "frames.gif": saved(picture(1, "P"), "GIF", save_all=True, append_images=more),
+        "sixteen.tiff": cv2.imencode(".tiff", deep)[1].tobytes(),
+        "plain.bmp": saved(picture(1), "BMP"),
+        "indexed.bmp": saved(picture(1, "P"), "BMP"),
+        "animated.gif": saved(picture(1, "P"), "GIF", save_all=True, append_images=more),
         "still.gif": saved(picture(1, "P"), "GIF"),
-        "lossless.jp2": saved(picture(1), "JPEG2000"),
+        "wavelet.jp2": saved(picture(1), "JPEG2000"),
         "raw.j2k": saved(picture(1, "L"), "JPEG2000", no_jp2=True),
-        "rgb.ppm": saved(picture(1), "PPM"),
-        "gray.pgm": saved(picture(1, "L"), "PPM"),
-        "bits.pbm": saved(picture(1, "1"), "PPM"),
+        "color.ppm": saved(picture(1), "PPM"),
+        "shades.pgm": saved(picture(1, "L"), "PPM"),
+        "bitmap.pbm": saved(picture(1, "1"), "PPM"),
         "text.ppm": b"P3\n3 2\n255\n" + b" ".join(b"%d" % (7 * i) for i in range(18)) + b"\n",
     }
     if "avif" in Image.registered_extensions().get(".avif", "").lower():
-        found["still.avif"] = saved(picture(1), "AVIF", exif=exif)
-        found["frames.avif"] = saved(picture(1), "AVIF", save_all=True, append_images=more)
+        found["coded.avif"] = saved(picture(1), "AVIF", exif=exif)
+        found["sequence.avif"] = saved(picture(1), "AVIF", save_all=True, append_images=more)
     return found
 
 
@@ -221,6 +221,7 @@ def check(folder: Path, jobs: int = 2) -> collections.Counter[str]:
     run = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
+    assert report.exists(), run.stderr
     sources = sorted(os.listdir(folder / "in"))
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     assert run.stdout == ""
