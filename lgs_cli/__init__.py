@@ -5,17 +5,32 @@ Light to import: NumPy and OpenCV load with the first call of a defense.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
-
-from lgs_cli.defenses import DEFENSES, Cleaned, Defense
-from lgs_cli.defenses.params import LgsParams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lgs_cli.defenses import DEFENSES, Cleaned, Defense
+    from lgs_cli.defenses.params import LgsParams
+
+__version__ = "0.1.0"
+
 __all__ = ["DEFENSES", "Cleaned", "Defense", "LgsParams", "__version__", "lgs"]
+
+_HOMES = {
+    "DEFENSES": "lgs_cli.defenses",
+    "Cleaned": "lgs_cli.defenses",
+    "Defense": "lgs_cli.defenses",
+    "LgsParams": "lgs_cli.defenses.params",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for: ``lgs --help`` asks for none."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def lgs(image: NDArray[Any], params: LgsParams | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -45,6 +60,9 @@ def lgs(image: NDArray[Any], params: LgsParams | None = None) -> tuple[NDArray[A
     ----------
     Naseer, Khan, Porikli, "Local Gradients Smoothing", WACV 2019, arXiv 1807.01216.
     """
+    from lgs_cli.defenses import DEFENSES
+    from lgs_cli.defenses.params import LgsParams
+
     cleaned = DEFENSES["lgs"].apply(image, params or LgsParams(), with_mask=True)
     assert cleaned.mask is not None
     return cleaned.image, cleaned.mask

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from lgs_cli import __version__
-from lgs_cli.commands.clean import clean
-from lgs_cli.commands.compare import compare
-from lgs_cli.commands.methods import methods
-from lgs_cli.commands.report import report
 from lgs_cli.errors import LgsError, missing_library
+from lgs_cli.text import printable
 
 
 class _Stopped(BaseException):
@@ -35,20 +33,28 @@ def main() -> NoReturn:
         code = stop.exit_code
     except click.exceptions.Exit as request:
         code = request.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        click.echo(f"lgs: {error.format_message()}", err=True)
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"Try '{error.ctx.command_path} --help' for help.", err=True)
         code = error.exit_code
     except click.Abort:
         code = 130
-    except BrokenPipeError:
-        # The reader of our output has gone; Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # Click's answer to a reader of our output that has gone; its exit code would be 1.
         code = 128 + signal.SIGPIPE
     except LgsError as error:
         click.echo(f"lgs: {error}", err=True)
         code = error.exit_code
     except ImportError as error:
         click.echo(f"lgs: {missing_library(error)}", err=True)
+        code = 1
+    except OSError as error:
+        place = "" if error.filename is None else f"{printable(os.fsdecode(error.filename))}: "
+        click.echo(f"lgs: {place}{(error.strerror or str(error)).lower()}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -68,7 +74,34 @@ def _listen_to_signals() -> None:
             signal.signal(number, stop)
 
 
+# Name to summary; each command lives in the module of its name, which loads when it is used.
+_COMMANDS = {
+    "clean": "Clean images and directories of images.",
+    "compare": "Lay images out by methods on one labeled sheet.",
+    "methods": "List the defenses: parameters, defaults, ranges and papers.",
+    "report": "Make one HTML page of what 'lgs clean --report' wrote.",
+}
+
+
+class _Commands(click.Group):
+    """The commands, none of them loaded for the sake of a list."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"lgs_cli.commands.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
 )
@@ -81,7 +114,3 @@ def commands() -> None:
                 2 wrong usage              3 no image found
                 4 another lgs is at work   130/143 interrupted
     """  # noqa: D301 - click reads the backspace
-
-
-for command in (clean, compare, methods, report):
-    commands.add_command(command)

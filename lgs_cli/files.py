@@ -48,14 +48,19 @@ class Selection:
     recursive : bool
         Whether directories below are walked.
     include, exclude : tuple of str
-        Shell patterns, matched against the name and against the path below the input directory. A
-        file is taken where one of `include` matches, or there is none, and none of `exclude` does;
-        a directory that `exclude` matches is not walked.
+        Shell patterns, matched against the name and against the path below the input directory;
+        ``*`` matches slashes too. A file is taken where one of `include` matches, or there is
+        none, and none of `exclude` does; a directory that `exclude` matches is not walked.
+        ``sub/`` and ``./sub`` mean ``sub``, and ``**/`` also matches no directory at all.
     """
 
     recursive: bool = True
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            object.__setattr__(self, name, _normal(getattr(self, name)))
 
     def takes(self, relative: str) -> bool:
         """Say whether a file is taken, by its path below the input directory."""
@@ -68,6 +73,11 @@ class Selection:
     def leaves_out(self, relative: str) -> bool:
         """Say whether `exclude` matches a file or directory."""
         return bool(self.exclude) and _matches(self.exclude, os.path.basename(relative), relative)
+
+
+def _normal(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    plain = [os.path.normpath(pattern) for pattern in patterns]
+    return (*plain, *(pattern[3:] for pattern in plain if pattern.startswith("**/")))
 
 
 def _matches(patterns: tuple[str, ...], name: str, relative: str) -> bool:

@@ -73,7 +73,7 @@ class Manifest:
         LockedError
             Where another run writes into the directory and `wait` is false.
         StorageError, ImageError
-            Where the directory cannot be written.
+            Where the directory cannot be written; the message names it.
         """
         try:
             os.makedirs(self._directory, exist_ok=True)

@@ -16,12 +16,12 @@ _DISK_ERRORS = {
     errno.EDQUOT,
     errno.EROFS,
     errno.EIO,
+    errno.EFBIG,
     errno.ENXIO,
     errno.ENODEV,
     errno.ESTALE,
     errno.EMFILE,
     errno.ENFILE,
-    errno.EFBIG,
     # A directory that can no longer be written to refuses all its files.
     errno.EACCES,
     errno.EPERM,

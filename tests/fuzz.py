@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import io
 import json
 import os
@@ -186,9 +187,22 @@ def mutants(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
 # ---------------------------------------------------------------------------------- the run
 
 
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keep what C libraries print from the terminal."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
 def readable(path: Path) -> bool:
     """Say whether Pillow or OpenCV can read a whole image file."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), hushed():
         warnings.simplefilter("ignore")
         try:
             with Image.open(path) as image:

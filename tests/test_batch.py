@@ -114,9 +114,7 @@ def test_what_libraries_print_is_nobody_s_noise(tmp_path: Path) -> None:
     assert re.fullmatch(r"4 images: 4 done, 0 skipped, 0 failed in [0-9.]+ s\n", run.err)
 
 
-@pytest.mark.parametrize(
-    ("option", "printed"), [(("--fail-fast",), 1), (("--max-failures", 2), 3)]
-)
+@pytest.mark.parametrize(("option", "printed"), [(("--fail-fast",), 1), (("--max-failures", 2), 3)])
 def test_failures_end_the_run(tmp_path: Path, option: tuple[object, ...], printed: int) -> None:
     images(tmp_path / "in", 40, order="exit 9")
     run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", 2, *option)

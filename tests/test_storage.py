@@ -1,37 +1,129 @@
+"""Files are written whole or not at all."""
+
 from __future__ import annotations
 
-import ctypes
 import errno
+import io
 import os
-import resource
+import stat
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from shell import Run, image, images, leftovers, lgs, records, started, tree, until
 
 from lgs_cli import storage
 from lgs_cli.errors import ImageError, StorageError
-
-AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
-
-
-def test_write_replaces_a_file_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "er" / "a.png"
-    storage.write(str(path), b"old")
-    storage.write(str(path), b"new bytes")
-    assert path.read_bytes() == b"new bytes"
-    assert os.listdir(path.parent) == ["a.png"]
+from lgs_cli.storage import write
 
 
-def test_write_replaces_a_link_and_spares_what_it_leads_to(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"precious")
-    path = tmp_path / "a.png"
-    path.symlink_to(victim)
-    storage.write(str(path), b"new")
-    assert victim.read_bytes() == b"precious"
-    assert not path.is_symlink()
+def test_write_makes_directories_and_honors_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "x.png"
+    before = os.umask(0o027)
+    try:
+        write(str(path), b"new")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert os.listdir(path.parent) == ["x.png"]
+
+
+def test_write_to_the_working_directory(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    write("x.png", b"here")
+    assert (tmp_path / "x.png").read_bytes() == b"here"
+
+
+def test_write_replaces_a_link_and_spares_its_target(tmp_path: Path) -> None:
+    (tmp_path / "original").write_bytes(b"precious")
+    (tmp_path / "x.png").symlink_to("original")
+    write(str(tmp_path / "x.png"), b"new")
+    assert (tmp_path / "original").read_bytes() == b"precious"
+    assert not (tmp_path / "x.png").is_symlink()
+    assert (tmp_path / "x.png").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".png", "-x.png", "new\nline.png", "\udcff.png"])
+def test_write_to_strange_names(name: str, tmp_path: Path) -> None:
+    write(str(tmp_path / name), b"new")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("failing", ["replace", "write"])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), StorageError),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), StorageError),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), StorageError),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), StorageError),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), StorageError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+    ids=["full", "quota", "read-only", "failing", "permission", "interrupt"],
+)
+def test_failed_writes_leave_the_old_file_and_nothing_else(
+    failing: str, error: BaseException, kind: type, tmp_path: Path, monkeypatch: Any
+) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(b"old")
+
+    class Failing(io.FileIO):
+        def write(self, _: Any) -> int:
+            super().write(b"half")
+            raise error
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    if failing == "replace":
+        monkeypatch.setattr(os, "replace", fail)
+    else:
+        monkeypatch.setattr(
+            storage, "open", lambda path, *_, **__: Failing(path, "wb"), raising=False
+        )
+    with pytest.raises(kind) as caught:
+        write(str(path), b"new")
+    if kind is StorageError:
+        assert os.strerror(error.errno).lower() in str(caught.value)  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["x.png"]
+    assert path.read_bytes() == b"old"
+
+
+def test_write_over_a_directory_or_through_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    with pytest.raises(ImageError, match="cannot write: is a directory"):
+        write(str(tmp_path / "x.png"), b"new")
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(ImageError, match="cannot write"):
+        write(str(tmp_path / "file" / "x.png"), b"new")
+    with pytest.raises(ImageError, match="cannot write: file name too long"):
+        write(str(tmp_path / ("n" * 256)), b"new")
+    assert sorted(os.listdir(tmp_path)) == ["file", "x.png"]
+
+
+def test_full_disk_for_real(tmp_path: Path) -> None:
+    """A limit on file size fails in the kernel's write, as a full disk does."""
+    (tmp_path / "x.png").write_bytes(b"old")
+    code = (
+        "import resource, signal, sys\n"
+        "from lgs_cli.errors import StorageError\n"
+        "from lgs_cli.storage import write\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "try:\n    write(sys.argv[1], bytes(200_000))\n"
+        "except StorageError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x.png")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "file too large" in done.stdout
+    assert os.listdir(tmp_path) == ["x.png"]
+    assert (tmp_path / "x.png").read_bytes() == b"old"
 
 
 def test_write_is_not_led_astray_by_its_temporary_name(tmp_path: Path) -> None:
@@ -44,182 +136,3 @@ def test_write_is_not_led_astray_by_its_temporary_name(tmp_path: Path) -> None:
     assert victim.read_bytes() == b"precious"
     storage.write(path, b"new")
     assert sorted(os.listdir(tmp_path)) == ["a.png", "victim"]
-
-
-@pytest.mark.parametrize(
-    "number", ["ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "EACCES", "EPERM", "EFBIG"]
-)
-@pytest.mark.parametrize("call", ["open", "replace"])
-def test_what_concerns_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str, call: str
-) -> None:
-    def refuse(*args: object, **kwargs: object) -> int:
-        raise OSError(getattr(errno, number), "refused")
-
-    path = tmp_path / "a.png"
-    path.write_bytes(b"old")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, call, refuse)
-        with pytest.raises(StorageError, match=f"^cannot write into {tmp_path}: "):
-            storage.write(str(path), b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.png"]
-
-
-def test_what_concerns_one_file(tmp_path: Path) -> None:
-    (tmp_path / "a.png").mkdir()
-    with pytest.raises(ImageError, match="^cannot write: is a directory$"):
-        storage.write(str(tmp_path / "a.png"), b"new")
-    with pytest.raises(ImageError, match="^cannot write: file name too long$"):
-        storage.write(str(tmp_path / ("a" * 256)), b"new")
-    (tmp_path / "file").touch()
-    with pytest.raises(ImageError, match="^cannot write: not a directory$"):
-        storage.write(str(tmp_path / "file" / "a.png"), b"new")
-    assert leftovers(tmp_path) == []
-
-
-def test_a_name_of_255_bytes_has_a_temporary_one_too(tmp_path: Path) -> None:
-    name = "ä" * 125 + "a.png"
-    assert len(os.fsencode(name)) == 255
-    storage.write(str(tmp_path / name), b"new")
-    assert os.listdir(tmp_path) == [name]
-
-
-# ------------------------------------------------------------------------------ whole runs
-
-
-def stopped(run: Run, reason: str) -> None:
-    """Check that a run has ended with exactly one line on the disk, beside its summary."""
-    assert run.process.returncode == 1, run.err
-    lines = run.err.splitlines()
-    assert len(lines) <= 2, run.err
-    assert lines[-1].startswith("lgs: "), run.err
-    assert lines[-1].endswith(reason), run.err
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(place)]
-    if subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("no right to mount a small disk")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-@AS_ROOT
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_disk_full(tmp_path: Path, small_disk: Path, jobs: int) -> None:
-    images(tmp_path / "in", 40, side=60)  # each takes a page of 4 KB at least
-    run = lgs("clean", tmp_path / "in", "-o", small_disk / "out", "-j", jobs)
-    stopped(run, f"cannot write into {small_disk / 'out'}: no space left on device")
-    lgs("clean", tmp_path / "in", "-o", tmp_path / "whole")
-    whole, written = tree(tmp_path / "whole"), tree(small_disk / "out")
-    assert 0 < len(written) < 26
-    assert all(whole[name] == data for name, data in written.items())
-
-
-@AS_ROOT
-def test_disk_full_when_only_the_report_is_on_it(tmp_path: Path, small_disk: Path) -> None:
-    images(tmp_path / "in", 20)
-    (small_disk / "filler").write_bytes(bytes(96 << 10))
-    report = small_disk / "report.jsonl"
-    run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out", "--report", report)
-    stopped(run, f"--report {report}: no space left on device")
-
-
-@AS_ROOT
-def test_disk_full_for_the_manifest(tmp_path: Path, small_disk: Path) -> None:
-    images(tmp_path / "in", 60, side=4)
-    out = small_disk / "out"
-    out.mkdir()
-    with open(small_disk / "filler", "wb", buffering=0) as filler:
-        while True:
-            try:
-                filler.write(bytes(4096))
-            except OSError:
-                break
-    run = lgs("clean", tmp_path / "in", "-o", out)
-    stopped(run, "no space left on device")
-    assert leftovers(out) == []
-    os.unlink(small_disk / "filler")
-    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "out").process.returncode == 0
-
-
-def test_a_file_size_limit_is_one_of_the_disk(tmp_path: Path) -> None:
-    images(tmp_path / "in", 10, side=80)
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-
-    run = lgs(
-        "clean", tmp_path / "in", "-o", tmp_path / "out", "--method", "jpeg", preexec_fn=limit
-    )
-    stopped(run, "file too large")
-    assert tree(tmp_path / "out") == {}
-
-
-@AS_ROOT
-def test_read_only_output(tmp_path: Path) -> None:
-    images(tmp_path / "in", 4)
-    out = tmp_path / "out"
-    out.mkdir()
-    if subprocess.run(["mount", "--bind", str(out), str(out)], capture_output=True).returncode:
-        pytest.skip("no right to mount")
-    try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(out)], check=True)
-        run = lgs("clean", tmp_path / "in", "-o", out)
-    finally:
-        subprocess.run(["umount", "-l", str(out)], check=True)
-    stopped(run, f"cannot write into {out}: read-only file system")
-
-
-def obey_permissions() -> None:
-    """Make the process that is about to start bow to permissions, though root has started it."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        if os.getuid() == 0 and prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
-            os._exit(77)
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_permission_lost_midway(tmp_path: Path, jobs: int) -> None:
-    """The right to write goes while an image is in work."""
-    met, go = tmp_path / "met", tmp_path / "go"
-    images(tmp_path / "in", 4)
-    images(tmp_path / "in" / "then", 4, order=f"meet {met} {go}")
-    out = tmp_path / "out"
-    (out / "then").mkdir(parents=True)
-    with started(
-        "clean", tmp_path / "in", "-o", out, "-j", jobs, preexec_fn=obey_permissions
-    ) as run:
-        until(lambda: met.exists() and len(tree(out)) == 4)
-        (out / "then").chmod(0o500)
-        go.touch()
-        run.end()
-    (out / "then").chmod(0o700)
-    stopped(run, f"cannot write into {out / 'then'}: permission denied")
-    assert len(tree(out)) == 4
-    assert leftovers(out) == []
-    assert len(records(out / ".lgs-manifest.jsonl")) == 4
-
-
-def test_no_right_to_make_the_output_directory(tmp_path: Path) -> None:
-    images(tmp_path / "in", 3)
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    run = lgs("clean", tmp_path / "in", "-o", locked / "out", preexec_fn=obey_permissions)
-    stopped(run, "permission denied")
-    assert list(locked.iterdir()) == []
-
-
-def test_an_output_that_is_a_directory_fails_alone(tmp_path: Path) -> None:
-    images(tmp_path / "in", 5)
-    image(tmp_path / "in" / "taken.png")
-    (tmp_path / "out" / "taken.png").mkdir(parents=True)
-    run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out")
-    assert run.process.returncode == 1
-    assert "taken.png: cannot write: is a directory" in run.err
-    assert "6 images: 5 done, 0 skipped, 1 failed" in run.err
-    assert leftovers(tmp_path / "out") == []

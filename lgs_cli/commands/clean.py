@@ -12,9 +12,9 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
 
 import click
 
-from lgs_cli.errors import LgsError, NoImagesError, UsageError
+from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
 from lgs_cli.formats import FORMATS, MASK_STYLES
-from lgs_cli.options import Size, chosen_chain, cores, defense_options
+from lgs_cli.options import Location, Size, chosen_chain, cores, defense_options
 from lgs_cli.report import Report, describe_result
 from lgs_cli.text import printable
 
@@ -31,14 +31,14 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
 
 
 @click.command()
-@click.argument("inputs", metavar="INPUT...", nargs=-1, type=click.Path())
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=Location())
 @click.option(
-    "-o", "--output", required=True, metavar="DIR", type=click.Path(),
+    "-o", "--output", required=True, metavar="DIR", type=Location(),
     help="Where cleaned images go, in the tree of their inputs. With '-' as the only INPUT: '-'.",
 )  # fmt: skip
 @defense_options
 @click.option(
-    "--masks", metavar="DIR", type=click.Path(), help="Write a picture of each mask there, as PNG."
+    "--masks", metavar="DIR", type=Location(), help="Write a picture of each mask there, as PNG."
 )
 @click.option(
     "--mask-style", type=click.Choice(MASK_STYLES), default="heatmap", show_default=True,
@@ -49,14 +49,20 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
     help="Format of the outputs.",
 )  # fmt: skip
 @click.option(
-    "--quality", type=click.IntRange(1, 100), show_default="as the input",
+    "--quality", metavar="N", type=click.IntRange(1, 100), show_default="as the input",
     help="Quality of lossy outputs.",
 )  # fmt: skip
 @click.option(
     "--recursive/--no-recursive", default=True, show_default=True, help="Walk directories below."
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Take only such files; repeatable.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these out; repeatable.")
+@click.option(
+    "--include", metavar="GLOB", multiple=True,
+    help="Of directories take only files whose name, or path below INPUT, matches; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--exclude", metavar="GLOB", multiple=True,
+    help="Leave out files and directories that match; repeatable.",
+)  # fmt: skip
 @click.option(
     "--files-from", metavar="FILE", type=click.File("rb"),
     help="Read more inputs from a file, a path a line; '-' for stdin.",
@@ -76,7 +82,7 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
 )  # fmt: skip
 @click.option(
     "--memory-limit", type=Size(), metavar="SIZE",
-    help="An image that makes a worker take more fails: 2G, 500M.",
+    help="An image for which a worker takes more, beside what it takes at rest, fails: 2G, 500M.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Do again what is up to date.")
 @click.option("--wait", is_flag=True, help="Wait for another lgs that writes to the same DIR.")
@@ -86,7 +92,7 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option(
-    "--report", metavar="FILE", type=click.Path(), help="Write a JSON line an image; '-': stdout."
+    "--report", metavar="FILE", type=Location(), help="Write a JSON line an image; '-': stdout."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line an image.")
@@ -118,8 +124,9 @@ def clean(inputs: tuple[str, ...], output: str, **options: Any) -> int:
     if "-" in inputs or output == "-":
         if inputs != ("-",) or output != "-":
             raise UsageError("'-' reads one image from stdin and writes it to stdout: - -o -")
-        if options["masks"] or options["report"] or options["files_from"]:
-            raise UsageError("--masks, --report and --files-from need an output directory")
+        for name in ("masks", "report", "files_from", "dry_run", "timeout", "memory_limit"):
+            if options[name]:
+                raise UsageError(f"--{name.replace('_', '-')} needs an output directory")
         return _filter(settings)
     return _clean_files(inputs, output, settings, options)
 
@@ -127,7 +134,6 @@ def clean(inputs: tuple[str, ...], output: str, **options: Any) -> int:
 def _filter(settings: Settings) -> int:
     """Clean one image from stdin to stdout."""
     from lgs_cli import image_io
-    from lgs_cli.errors import ImageError
     from lgs_cli.pipeline import clean as clean_picture
 
     data = sys.stdin.buffer.read()
@@ -152,7 +158,7 @@ def _clean_files(
     from lgs_cli.report import JsonLines
     from lgs_cli.run import clean_all
 
-    listed = _listed(options["files_from"], b"\0" if options["null"] else b"\n")
+    listed = _listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
         raise UsageError("nothing to clean: name an INPUT, or --files-from")
     outputs = Outputs(output, options["masks"], settings.format)
@@ -161,7 +167,8 @@ def _clean_files(
     if not sources:
         raise NoImagesError("no image found")
     report_path = options["report"]
-    outputs.check(inputs, sources, [] if report_path in (None, "-") else [report_path])
+    others = [] if report_path in (None, "-") else [report_path]
+    outputs.check(inputs, sources, others, write=not options["dry_run"])
 
     with contextlib.ExitStack() as stack:
         manifest = Manifest(output, settings)
@@ -192,11 +199,15 @@ def _clean_files(
         )
 
 
-def _listed(file: IO[bytes] | None, separator: bytes) -> list[str]:
+def _listed(file: IO[bytes] | None, null: bool) -> list[str]:
     """Read a list of paths."""
     if file is None:
         return []
-    lines = file.read().split(separator)
+    data = file.read()
+    if not null and b"\0" in data:
+        raise UsageError("--files-from: the paths end in NUL; add -0")
+    # Lists written on Windows end their lines in CR LF.
+    lines = data.split(b"\0") if null else [line.rstrip(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(line) for line in lines if line]
 
 

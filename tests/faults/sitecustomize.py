@@ -10,7 +10,6 @@ import ctypes
 import importlib.abc
 import importlib.machinery
 import os
-import signal
 import sys
 import time
 from pathlib import Path
