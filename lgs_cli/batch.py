@@ -138,7 +138,7 @@ class _Workers:
         warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
         with contextlib.closing(parallel(tasks())) as results:
             try:
-                for result in results:
+                for result in results:  # noqa: UP028 - that would close them before the workers
                     yield result
             finally:
                 # Before joblib ends its threads: what they wait for are the workers.

@@ -20,7 +20,7 @@ FATAL = {
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_crash_costs_exactly_the_image_that_caused_it(tmp_path: Path, jobs: int) -> None:
-    """Each way to die in the middle of healthy images; those come out as without the deadly ones."""
+    """Each way to die, between healthy images; those come out as if they were alone."""
     healthy = images(tmp_path / "in", 12)
     lgs("clean", tmp_path / "in", "-o", tmp_path / "expected")
     for index, order in enumerate(FATAL):

@@ -74,7 +74,9 @@ def test_any_name_can_fail(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in run.err.splitlines())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [b"-o.png", b"--force.png", b"\x1b[31m\n.png", b"\xff\xfe.png", b"n" * 251 + b".png"]
+)
 def test_any_name_can_be_said(tmp_path: Path, name: bytes) -> None:
     """As the only INPUT, from the directory it lies in."""
     path = os.path.join(os.fsencode(tmp_path), name)
@@ -85,7 +87,8 @@ def test_any_name_can_be_said(tmp_path: Path, name: bytes) -> None:
     os.unlink(path)
     run = lgs("clean", "-o", "out", "--", name, cwd=tmp_path)
     assert run.process.returncode == 2
-    assert run.err.isprintable() or run.err.rstrip("\n").isprintable()
+    assert run.err.endswith("no such file or directory\n")
+    assert run.err.removesuffix("\n").isprintable()
 
 
 # ------------------------------------------------------------------------------------- links
