@@ -24,11 +24,14 @@ class Source(NamedTuple):
         The path below `root`, and below the output directory.
     problem : str or None
         Why it is no image file, where that is plain without opening it.
+    link : bool
+        Whether it may be a symbolic link.
     """
 
     root: str
     relative: str
     problem: str | None = None
+    link: bool = True
 
     @property
     def path(self) -> str:
@@ -150,7 +153,7 @@ def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -
             continue
         if not _is_directory(entry):
             if selection.takes(relative):
-                yield Source(root, relative)
+                yield Source(root, relative, None, entry.is_symlink())
         elif selection.takes(relative):
             yield Source(root, relative, "a directory, not an image file")
         elif (
@@ -165,5 +168,5 @@ def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -
 def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself: who opens it says so
+    except OSError:  # a loop of links: reading the file will say so
         return False

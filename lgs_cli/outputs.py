@@ -30,6 +30,7 @@ class Outputs:
         self.directory = directory
         self.masks = masks
         self.format = format
+        self._prefixes = [os.path.join(path, "") for path in self.directories]
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -51,12 +52,14 @@ class Outputs:
         mask : str or None
             The same under the masks directory, ending in ``.png``.
         """
-        stem, suffix = os.path.splitext(source.relative)
         name = source.relative
+        if self.format is None and self.masks is None:  # by the million
+            return self._prefixes[0] + name, None
+        stem, suffix = os.path.splitext(name)
         if self.format is not None and suffix.lower() not in FORMATS[self.format].suffixes:
             name = stem + FORMATS[self.format].suffixes[0]
-        output = os.path.join(self.directory, name)
-        return output, None if self.masks is None else os.path.join(self.masks, stem + ".png")
+        output = self._prefixes[0] + name
+        return output, None if self.masks is None else self._prefixes[1] + stem + ".png"
 
     def job(self, index: int, source: Source) -> Job:
         """Make the job of a source, the `index`-th of the run."""
@@ -107,7 +110,7 @@ class Outputs:
         read = set()
         for source in sources:
             read.add(hash(real(source.path)))
-            if os.path.islink(source.path):
+            if source.link:
                 read.add(hash(os.path.realpath(source.path)))
         for path in others:
             if hash(real(path)) in read or hash(os.path.realpath(path)) in read:
@@ -173,11 +176,12 @@ class _RealPaths:
         self._known: dict[str, str] = {}
 
     def __call__(self, path: str) -> str:
-        directory, name = os.path.split(path)
+        end = path.rfind(os.sep) + 1
+        directory = path[:end]
         real = self._known.get(directory)
         if real is None:
             real = self._known[directory] = os.path.join(os.path.realpath(directory), "")
-        return real + name
+        return real + path[end:]
 
 
 def _folds_case(directory: str) -> bool:

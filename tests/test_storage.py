@@ -59,7 +59,7 @@ def test_write_to_strange_names(name: str, tmp_path: Path) -> None:
         (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), StorageError),
         (OSError(errno.EROFS, os.strerror(errno.EROFS)), StorageError),
         (OSError(errno.EIO, os.strerror(errno.EIO)), StorageError),
-        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), ImageError),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), StorageError),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
     ids=["full", "quota", "read-only", "failing", "permission", "interrupt"],
@@ -81,7 +81,9 @@ def test_failed_writes_leave_the_old_file_and_nothing_else(
     if failing == "replace":
         monkeypatch.setattr(os, "replace", fail)
     else:
-        monkeypatch.setattr(storage, "open", lambda path, *_: Failing(path, "wb"), raising=False)
+        monkeypatch.setattr(
+            storage, "open", lambda path, *_, **__: Failing(path, "wb"), raising=False
+        )
     with pytest.raises(kind) as caught:
         write(str(path), b"new")
     if kind is StorageError:
@@ -122,3 +124,15 @@ def test_full_disk_for_real(tmp_path: Path) -> None:
     assert "file too large" in done.stdout
     assert os.listdir(tmp_path) == ["x.png"]
     assert (tmp_path / "x.png").read_bytes() == b"old"
+
+
+def test_write_is_not_led_astray_by_its_temporary_name(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    path = str(tmp_path / "a.png")
+    os.symlink(victim, storage.temporary_path(path))
+    with pytest.raises(ImageError):
+        storage.write(path, b"new")
+    assert victim.read_bytes() == b"precious"
+    storage.write(path, b"new")
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "victim"]

@@ -7,12 +7,12 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
 
 import click
 
-from lgs_cli.errors import ImageError, LgsError, NoImagesError, StorageError, UsageError
+from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
 from lgs_cli.formats import FORMATS, MASK_STYLES
 from lgs_cli.options import Location, Size, chosen_chain, cores, defense_options
 from lgs_cli.report import Report, describe_result
@@ -82,7 +82,7 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
 )  # fmt: skip
 @click.option(
     "--memory-limit", type=Size(), metavar="SIZE",
-    help="An image that makes a worker take more fails: 2G, 500M.",
+    help="An image for which a worker takes more, beside what it takes at rest, fails: 2G, 500M.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Do again what is up to date.")
 @click.option("--wait", is_flag=True, help="Wait for another lgs that writes to the same DIR.")
@@ -176,10 +176,7 @@ def _clean_files(
         if options["dry_run"]:
             manifest.peek()
             return _rehearse(sources, outputs, manifest, options["force"])
-        try:
-            manifest.open(wait=options["wait"])
-        except (StorageError, ImageError) as error:
-            raise LgsError(f"{printable(output)}: {error}") from error
+        manifest.open(wait=options["wait"])
         results = clean_all(
             sources,
             outputs,
@@ -189,11 +186,13 @@ def _clean_files(
             force=options["force"],
         )
         stack.enter_context(contextlib.closing(results))
-        lines = None if report_path is None else stack.enter_context(_Lines(report_path))
+        lines = None
+        if report_path is not None:
+            json_lines = JsonLines(settings.chain, shlex.join(["lgs", *sys.argv[1:]]))
+            lines = stack.enter_context(_ReportFile(report_path, json_lines))
         monitor = stack.enter_context(_Monitor(len(sources), options["quiet"], options["verbose"]))
         return _follow(
             results,
-            JsonLines(settings.chain, shlex.join(["lgs", *sys.argv[1:]])),
             lines,
             monitor,
             0 if options["fail_fast"] else options["max_failures"],
@@ -225,49 +224,69 @@ def _rehearse(sources: Sequence[Source], outputs: Outputs, manifest: Manifest, f
     return 0
 
 
-class _Lines:
-    """The file of ``--report``: each line is out as soon as it is written."""
+class _ReportFile:
+    """The report: a line an image, in the order of the inputs, each as soon as its turn comes.
 
-    def __init__(self, path: str) -> None:
+    At the end of a run that was cut short, what is finished out of turn is written too.
+    """
+
+    def __init__(self, path: str, json_lines: JsonLines) -> None:
         self._path = path
+        self._json_lines = json_lines
+        self._waiting: dict[int, str] = {}
+        self._next = 0
+        if path == "-":
+            self._file: IO[str] = sys.stdout
+            return
         try:
-            self._file = sys.stdout if path == "-" else open(path, "w", encoding="ascii")
+            self._file = open(path, "w", encoding="ascii")
         except OSError as error:
-            raise UsageError(self._reason(error)) from None
+            reason = (error.strerror or "").lower()
+            raise UsageError(f"--report {printable(path)}: {reason}") from None
 
     def __enter__(self) -> Self:
         return self
 
-    def write(self, line: str) -> None:
-        """Write one line; a pipe without a reader is for the caller."""
+    def add(self, result: Result) -> None:
+        """Write a result, where its turn has come."""
+        self._waiting[result.index] = self._json_lines.line(result)
+        with self._refusals():
+            while self._next in self._waiting:
+                self._file.write(self._waiting.pop(self._next))
+                self._next += 1
+            if result.status != "skipped":  # of those there may be a million in a row
+                self._file.flush()
+
+    def __exit__(self, *exception: object) -> None:
+        with self._refusals():
+            try:
+                for index in sorted(self._waiting):
+                    self._file.write(self._waiting[index])
+            finally:
+                if self._file is not sys.stdout:
+                    self._file.close()
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
         try:
-            self._file.write(line)
-            self._file.flush()
+            yield
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise LgsError(self._reason(error)) from None
-
-    def __exit__(self, *exception: object) -> None:
-        if self._file is not sys.stdout:
-            with contextlib.suppress(OSError):  # of a line that could not be written
-                self._file.close()
-
-    def _reason(self, error: OSError) -> str:
-        return f"--report {printable(self._path)}: {(error.strerror or '').lower()}"
+            reason = (error.strerror or "").lower()
+            raise LgsError(f"--report {printable(self._path)}: {reason}") from None
 
 
 def _follow(
     results: Iterable[Result],
-    json_lines: JsonLines,
-    lines: _Lines | None,
+    lines: _ReportFile | None,
     monitor: _Monitor,
     max_failures: int | None,
 ) -> int:
     """Report results as they come, until they end or a failure ends the run."""
     for result in results:
         if lines is not None:
-            lines.write(json_lines.line(result))
+            lines.add(result)
         monitor.show(result)
         if result.fatal:
             raise LgsError(f"stopped: {result.error}")
@@ -300,7 +319,8 @@ class _Monitor:
     def show(self, result: Result) -> None:
         """Count a result, and print what is to be said of it."""
         self.report.add(result)
-        if result.status == "failed" or self._verbose:
+        # What ends the run is said once, as its end.
+        if (result.status == "failed" and not result.fatal) or self._verbose:
             line = describe_result(result)
             if self._bar is not None:
                 self._bar.clear()
