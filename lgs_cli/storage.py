@@ -15,6 +15,7 @@ _DISK_ERRORS = {
     errno.EDQUOT,
     errno.EROFS,
     errno.EIO,
+    errno.EFBIG,
     errno.ENXIO,
     errno.ENODEV,
     errno.ESTALE,
