@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -11,8 +12,10 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -108,10 +111,7 @@ def test_parameters_by_name_are_the_same_as_by_option(lgs, tree):
         (["--include", "sub/*"], {"sub/x.jpg", "sub/deep/y.webp"}),
         (["--exclude", "sub"], {"A.PNG", "a.jpeg", "b.jpg", "ünï cödé 日本/bild ä.jpg"}),
         (["--exclude", "./sub/", "--exclude", "ü*"], {"A.PNG", "a.jpeg", "b.jpg"}),
-        (
-            ["--exclude", "sub/deep", "--include", "*/*.*"],
-            {"sub/x.jpg", "ünï cödé 日本/bild ä.jpg"},
-        ),
+        (["--exclude", "sub/deep", "--include", "*/*.j*"], {SEEN[4], SEEN[5]}),
         (["--include", "b*", "--exclude", "*.jpg"], set()),
     ],
     ids=" ".join,
@@ -234,14 +234,14 @@ def test_one_image_through_a_pipe(lgs, photos):
     assert run.stdout.startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [(b"", "empty file"), (b"hello", "not an image"), (b"\xff\xd8\xff\xe0", "truncated JPEG")],
-)
-def test_a_pipe_without_an_image(lgs, data, reason):
-    run = lgs("clean", "-", "-o", "-", input=data)
-    assert (run.returncode, run.stdout) == (1, b"")
-    assert run.stderr == f"lgs: standard input: {reason}\n"
+def test_a_pipe_without_an_image(lgs, photos):
+    half = (photos / "a.jpg").read_bytes()[:4000]
+    for data, reason in (
+        (b"", "empty file"), (b"hello", "not an image"), (half, "truncated JPEG"),
+    ):  # fmt: skip
+        run = lgs("clean", "-", "-o", "-", input=data)
+        assert (run.returncode, run.stdout) == (1, b"")
+        assert run.stderr == f"lgs: standard input: {reason}\n"
 
 
 # Masks, formats, quality
@@ -371,29 +371,29 @@ FIELDS = [
 def test_report(lgs, photos, jobs):
     (photos / "b2.jpg").write_bytes(b"")
     arguments = ("clean", "photos", "-o", "out", "--masks", "m", "--report", "r.jsonl", "-j", jobs)
-    run = lgs(*arguments, "--threshold", 0.2)
+    run = lgs(*arguments, "--threshold", 0.05)
     assert run.returncode == 1
     a, b, b2, c = records = report(lgs.folder / "r.jsonl")
     for record in records:
         assert list(record) == FIELDS
         assert record["method"] == "lgs"
         assert record["params"] == {
-            "smoothing": 2.3, "threshold": 0.2, "block_size": 15, "overlap": 5,
+            "smoothing": 2.3, "threshold": 0.05, "block_size": 15, "overlap": 5,
         }  # fmt: skip
-        assert record["command"] == f"lgs {' '.join(map(str, arguments))} --threshold 0.2"
+        assert record["command"] == f"lgs {' '.join(map(str, arguments))} --threshold 0.05"
     assert [r["source"] for r in records] == [f"photos/{n}.jpg" for n in ("a", "b", "b2", "c")]
     for name, record in (("a", a), ("b", b), ("c", c)):
         assert (record["output"], record["mask"]) == (f"out/{name}.jpg", f"m/{name}.png")
         assert (record["status"], record["error"]) == ("done", None)
         assert (record["width"], record["height"], record["format"]) == (180, 120, "jpeg")
-        _, mask = local_gradients_smoothing(pixels(photos / f"{name}.jpg"), threshold=0.2)
+        _, mask = local_gradients_smoothing(pixels(photos / f"{name}.jpg"), threshold=0.05)
         assert record["coverage"] == pytest.approx(np.mean(mask > 0))
         assert record["unchanged"] is (not mask.any())
         assert 0 < record["seconds"] < 60
     assert (b2["status"], b2["error"], b2["output"]) == ("failed", "empty file", None)
     assert (b2["width"], b2["coverage"], b2["unchanged"]) == (None, None, False)
 
-    assert lgs(*arguments, "--threshold", 0.2).returncode == 1
+    assert lgs(*arguments, "--threshold", 0.05).returncode == 1
     again = report(lgs.folder / "r.jsonl")
     assert [r["status"] for r in again] == ["skipped", "skipped", "failed", "skipped"]
     assert [r["coverage"] for r in again] == [r["coverage"] for r in records]
@@ -465,6 +465,7 @@ def test_help_fits_a_terminal_of_80_columns(lgs):
 def on_a_terminal(lgs, *arguments) -> tuple[int, str]:
     """Run with stderr on a pseudo-terminal; give the exit code and what was shown."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     run = lgs.start(*arguments, stdout=subprocess.DEVNULL, stderr=slave)
     os.close(slave)
     shown = b""
@@ -644,10 +645,10 @@ def test_bad_files_among_good_ones(lgs, photos, photographs):
     (photos / "truncated.jpg").write_bytes(good[: len(good) // 2])
     noise = np.random.default_rng(5).bytes(3000)
     (photos / "corrupt.jpg").write_bytes(good[:1000] + noise + good[4000:])
-    photographs[0].save(photos / "corrupt.png")
-    data = bytearray((photos / "corrupt.png").read_bytes())
+    photographs[0].save(photos / "damaged.png")
+    data = bytearray((photos / "damaged.png").read_bytes())
     data[len(data) // 2] ^= 0xFF
-    (photos / "corrupt.png").write_bytes(data)
+    (photos / "damaged.png").write_bytes(data)
     (photos / "empty.tif").touch()
     (photos / "text.webp").write_text("no image")
     (photos / "directory.jpg").mkdir()
@@ -662,7 +663,7 @@ def test_bad_files_among_good_ones(lgs, photos, photographs):
     reasons = {
         "broken.jpg": "broken link",
         "corrupt.jpg": "broken JPEG",
-        "corrupt.png": "broken PNG",
+        "damaged.png": "broken PNG",
         "directory.jpg": "a directory, not an image file",
         "empty.tif": "empty file",
         "fifo.jpg": "is a FIFO",
@@ -681,7 +682,8 @@ def test_bad_files_among_good_ones(lgs, photos, photographs):
         *("--report", "r.jsonl"),
     )
     assert run.returncode == 1
-    lines = run.stderr.splitlines()
+    # As they come, from two workers; the report has them in order.
+    lines = sorted(run.stderr.splitlines())
     assert len(lines) == len(reasons)
     for line, (name, reason) in zip(lines, reasons.items(), strict=True):
         assert line.startswith(f"lgs: photos/{name}: {reason}")
@@ -739,13 +741,14 @@ def processes_of(session: int) -> list[str]:
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted(lgs, photos, jobs, number, code):
-    for name in ("d.jpg", "e.jpg", "f.jpg"):
-        shutil.copy(photos / "a.jpg", photos / name)
-    # The first image is done at once, every other one would take minutes.
+    for path in photos.iterdir():
+        with Image.open(path) as picture:
+            picture.resize((900, 600)).save(path)
+    # The first image is done at once, every other one would take a minute.
     plain(photos / "0.png", (4, 4))
     run = lgs.start(
         *("clean", "photos", "-o", "out", "--masks", "m", "-v", "-j", jobs),
-        *("--method", "tvm", "--param", "iterations=100000", "--param", "drop_rate=0"),
+        *("--method", "tvm", "--param", "iterations=2000", "--param", "drop_rate=0"),
         stderr=subprocess.PIPE,
         text=True,
     )
