@@ -3,6 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 OUT    := results
+PATCHED := $(addprefix sample_images/,camera.png chelsea.jpg coffee.jpg space/rocket.jpg)
 TORCH  ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
@@ -11,11 +12,15 @@ TORCH  ?= torch==2.13.0
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.lgs  ## Clean the sample images, with masks and a report
+run: $(VENV)/.lgs  ## Clean the sample images, with masks, a report and a comparison
 	$(BIN)/lgs clean sample_images -o $(OUT)/cleaned --masks $(OUT)/masks --report $(OUT)/run.jsonl --force
-	@echo "cleaned images: $(OUT)/cleaned"
-	@echo "masks:          $(OUT)/masks"
-	@echo "report:         $(OUT)/run.jsonl"
+	$(BIN)/lgs report $(OUT)/run.jsonl -o $(OUT)/report.html
+	$(BIN)/lgs compare $(PATCHED) -o $(OUT)/comparison.png --masks
+	@echo
+	@echo "cleaned images: $(OUT)/cleaned/"
+	@echo "their masks:    $(OUT)/masks/"
+	@echo "the report:     $(OUT)/report.html  (made from $(OUT)/run.jsonl)"
+	@echo "all methods:    $(OUT)/comparison.png"
 
 test: $(VENV)/.dev  ## Run all tests
 	$(BIN)/pytest -q

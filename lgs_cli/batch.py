@@ -1,34 +1,37 @@
-"""Jobs to results, in order, on all cores, whatever a job does to the process that runs it.
+"""Jobs to results on all cores, whatever a job does to the process that runs it.
 
-Many jobs run in joblib's loky workers. One worker process that is forked here runs what is too
-little for them, and, one by one, the jobs that were being done when a loky worker died: it can be
-told what became of it. The calling process decodes no image, so no image can harm it.
+Joblib's threads hand the jobs out. Each has a worker process that does one job at a time, so a
+worker that dies, or is killed, takes down one image and nobody else. Workers are forked by a
+process that has loaded the libraries once and has no threads; a new worker costs milliseconds. The
+calling process decodes no image, so no image can harm it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
-import pickle
 import resource
-import shutil
+import select
 import signal
+import socket
 import struct
 import sys
-import tempfile
 import threading
-import time
 import warnings
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
+from lgs_cli.errors import LgsError
 from lgs_cli.pipeline import Job, Result, Settings, process
 from lgs_cli.storage import temporary_path
 
-_ORPHAN_CHECK_SECONDS = 0.25
+_STATUS = struct.Struct("=i")
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Limits:
     timeout : float or None
         Seconds an image may take.
     memory : int or None
-        Bytes of data that a worker may allocate.
+        Bytes that an image may make a worker allocate, beyond those of an idle worker.
     """
 
     workers: int = 1
@@ -51,7 +54,7 @@ class Limits:
 
 
 def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Result]:
-    """Do all jobs, and give their results in the order of the jobs.
+    """Do all jobs, and give each result as soon as it is there.
 
     Close the generator (``contextlib.closing``) where it is left early: that ends the workers and
     removes what they had half written.
@@ -68,275 +71,290 @@ def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Re
     Yields
     ------
     Result
-        One for each job. A job that killed its worker, or took too long, is a failed one.
+        One for each job, in no order. A job that killed its worker, or took too long, is a failed
+        one.
+
+    Raises
+    ------
+    LgsError
+        Where no worker can be started.
     """
     jobs = iter(jobs)
     first = list(itertools.islice(jobs, 3))
-    jobs = itertools.chain(first, jobs)
-    # Starting loky takes longer than cleaning two images.
-    if limits.workers == 1 or len(first) < 3:
-        return _one_by_one(jobs, settings, limits)
-    return _Pool(jobs, settings, limits).results()
+    if not first:
+        return
+    with contextlib.closing(_Workers(settings, limits)) as workers:
+        # Two images are done before joblib has been imported.
+        few = limits.workers == 1 or len(first) < 3
+        every = workers.do_singly if few else workers.do_in_parallel
+        yield from every(itertools.chain(first, jobs))
 
 
-def _one_by_one(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Result]:
-    """Do jobs in one worker process, and in a new one after each that dies."""
-    worker: _Worker | None = None
-    try:
-        for job in jobs:
-            worker = worker or _Worker(settings, limits)
-            result = worker.do(job)
-            if result is None:
-                death, worker = worker.death(), None
-                _remove_temporaries(job)
-                result = Result(job.index, job.source, status="failed", error=death)
-            yield result
-    finally:
-        if worker is not None:
-            worker.end()
-
-
-class _Worker:
-    """A forked process that does one job at a time and answers on a pipe."""
+class _Workers:
+    """The worker processes of a run, and the process that forks them."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
-        jobs_in, jobs_out = os.pipe()
-        results_in, results_out = os.pipe()
         self._limits = limits
-        self._job: Job | None = None
+        self._idle: list[_Worker] = []
+        self._at_work: set[Job] = set()
+        self._closing = False
+        self._lock = threading.Lock()
+        self._control, far = socket.socketpair()
         sys.stdout.flush()
         sys.stderr.flush()
-        with warnings.catch_warnings():
-            # Python 3.12 warns of forking beside threads; what runs in the child takes no lock
-            # that a thread of this process holds.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
-        if self._pid == 0:
-            os.close(jobs_out)
-            os.close(results_in)
-            _serve(jobs_in, results_out, settings, limits)
-        os.close(jobs_in)
-        os.close(results_out)
-        self._jobs = os.fdopen(jobs_out, "wb")
-        self._results = os.fdopen(results_in, "rb")
-
-    def do(self, job: Job) -> Result | None:
-        """Do one job; None where that was the end of the process."""
-        self._job = job
+        # A signal must not find the child with this process's handlers.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
         try:
-            pickle.dump(job, self._jobs)
-            self._jobs.flush()
-            result: Result = pickle.load(self._results)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            return None
-        self._job = None
+            self._pid = os.fork()
+            if self._pid == 0:
+                _serve_forks(far, settings, limits)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        far.close()
+
+    def do_singly(self, jobs: Iterable[Job]) -> Generator[Result]:
+        """Do jobs one after the other."""
+        return (self._do(job) for job in jobs)
+
+    def do_in_parallel(self, jobs: Iterable[Job]) -> Generator[Result]:
+        """Do jobs on joblib's threads."""
+        from joblib import Parallel, delayed
+
+        def tasks() -> Iterator[Any]:
+            for job in jobs:
+                # joblib's threads may ask for more while this run is being left.
+                if self._closing:
+                    return
+                yield delayed(self._do)(job)
+
+        parallel = Parallel(
+            n_jobs=self._limits.workers,
+            backend="threading",
+            return_as="generator_unordered",
+            pre_dispatch="2 * n_jobs",
+            batch_size=1,
+        )
+        # To a run that is left early joblib has advice on how to write Python.
+        warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
+        with contextlib.closing(parallel(tasks())) as results:
+            try:
+                for result in results:  # noqa: UP028 - that would close them before the workers
+                    yield result
+            finally:
+                # Before joblib ends its threads: what they wait for are the workers.
+                self.close()
+
+    def close(self) -> None:
+        """End all workers, whatever they are at, and remove what they were writing."""
+        if self._closing:
+            return
+        self._closing = True
+        self._control.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+        for job in list(self._at_work):
+            _remove_temporaries(job)
+
+    def _do(self, job: Job) -> Result:
+        """Do one job, and say what became of its worker where that died."""
+        self._at_work.add(job)
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = self._fork()
+        result = worker.do(job)
+        if result is None:
+            status = worker.bury()
+            _remove_temporaries(job)
+            if self._closing:
+                status = 0
+            elif status is None:
+                raise LgsError("the process that starts the workers was killed")
+            elif not worker.fresh and os.waitstatus_to_exitcode(status) != -signal.SIGALRM:
+                # An earlier image may have broken the worker. Alone in a new one, this image is
+                # either acquitted or convicted.
+                return self._do(job)
+            result = Result(job.index, job.source, status="failed", error=self._death(status))
+        elif result.status == "failed":
+            _remove_temporaries(job)
+            # Under a limit, what a failed image has left in memory may be the next one's share.
+            if self._limits.memory is None:
+                self._idle.append(worker)
+            else:
+                worker.bury()
+        else:
+            self._idle.append(worker)
+        self._at_work.discard(job)
         return result
 
-    def death(self) -> str:
-        """Wait for a dead process, and say what it died of."""
-        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        self._close()
+    def _fork(self) -> _Worker:
+        near, far = socket.socketpair()
+        death_in, death_out = os.pipe()
+        try:
+            with self._lock, contextlib.suppress(OSError):  # closed: the worker's pipes will tell
+                socket.send_fds(self._control, [b"+"], [far.fileno(), death_out])
+        finally:
+            far.close()
+            os.close(death_out)
+        return _Worker(Connection(near.detach()), death_in)
+
+    def _death(self, status: int) -> str:
+        code = os.waitstatus_to_exitcode(status)
         if code == -signal.SIGALRM and self._limits.timeout is not None:
             return f"took longer than --timeout {self._limits.timeout:g} s"
         if code < 0:
-            return f"the worker died: signal {-code} ({signal.Signals(-code).name})"
+            return f"the worker died: signal {-code} ({signal.strsignal(-code)})"
         return f"the worker died: exit code {code}"
 
-    def end(self) -> None:
-        """End the process, whatever it is at, and remove what it was writing."""
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-        self._close()
-        if self._job is not None:
-            _remove_temporaries(self._job)
 
-    def _close(self) -> None:
-        for pipe in (self._jobs, self._results):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
+class _Worker:
+    """The calling process's end of a worker."""
+
+    def __init__(self, connection: Connection, death: int) -> None:
+        self._connection = connection
+        self._death = death
+        self.fresh = True
+
+    def do(self, job: Job) -> Result | None:
+        """Do one job; None where that was the end of the process."""
+        try:
+            self._connection.send(job)
+            result: Result = self._connection.recv()
+        except (EOFError, OSError):
+            return None
+        self.fresh = False
+        return result
+
+    def bury(self) -> int | None:
+        """Wait for the end of a process that has no more to do, and give its wait status."""
+        self._connection.close()
+        status = os.read(self._death, _STATUS.size)
+        os.close(self._death)
+        return _STATUS.unpack(status)[0] if status else None
 
 
-def _serve(jobs_in: int, results_out: int, settings: Settings, limits: Limits) -> NoReturn:
-    """Do jobs from a pipe until it ends; never returns into the code that forked."""
+def _serve_forks(control: socket.socket, settings: Settings, limits: Limits) -> NoReturn:
+    """Fork a worker for each request, and report its end; end them all when the caller is gone.
+
+    The caller's death closes its end of the socket too, so no worker outlives it, whatever it is
+    at.
+    """
+    deaths: dict[int, int] = {}
     try:
-        with os.fdopen(jobs_in, "rb") as jobs, os.fdopen(results_out, "wb") as results:
-            _prepare(limits, os.getppid())
-            while True:
-                pickle.dump(_timed(pickle.load(jobs), settings), results)
-                results.flush()
-    except (EOFError, BrokenPipeError):
+        for number in _ENDING_SIGNALS:  # the caller ends its workers itself
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+        control = socket.socket(fileno=_keep_only(control.detach()))
+        _load(settings)
+        wake_in, wake_out = os.pipe()
+        os.set_blocking(wake_out, False)
+        signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        while True:
+            ready = select.select([control.fileno(), wake_in], [], [])[0]
+            if wake_in in ready:
+                os.read(wake_in, 4096)
+                _report(deaths)
+            if control.fileno() in ready:
+                request, passed, _, _ = socket.recv_fds(control, 1, 2)
+                if not request:
+                    break
+                connection, death = passed
+                pid = os.fork()
+                if pid == 0:
+                    _work(connection, settings, limits)
+                deaths[pid] = death
+                os.close(connection)
+    finally:
+        for pid in deaths:
+            os.kill(pid, signal.SIGKILL)
+        for pid in deaths:
+            os.waitpid(pid, 0)
+        os._exit(0)
+
+
+def _report(deaths: dict[int, int]) -> None:
+    """Write the wait status of each worker that has ended to where its caller reads it."""
+    while deaths:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        death = deaths.pop(pid)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(death, _STATUS.pack(status))
+        os.close(death)
+
+
+def _keep_only(file: int) -> int:
+    """Close all files but one, which becomes 3; the three standard ones lead nowhere.
+
+    What the caller has open is its own: the lock on the output directory must end with it, and so
+    must the pipe to whoever reads its output. What C libraries print has no reader here.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    kept = os.dup(file)
+    for standard in range(3):
+        os.dup2(null, standard)
+    os.dup2(kept, 3)
+    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return 3
+
+
+def _load(settings: Settings) -> None:
+    """Load once what every worker needs."""
+    # A worker a core is enough; threads within one would only get in each other's way.
+    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+    # What cannot be imported here fails again in a worker, and becomes the reason there.
+    with contextlib.suppress(Exception):
+        import cv2
+
+        cv2.setNumThreads(1)
+        import_module("lgs_cli.image_io")
+        for step in settings.chain:
+            import_module(step.defense.entry.partition(":")[0])
+    # Garbage of the caller must not be collected here: it might close what is not its own.
+    gc.freeze()
+
+
+def _work(connection: int, settings: Settings, limits: Limits) -> NoReturn:
+    """Do jobs as they come, until there are no more."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        caller = Connection(_keep_only(connection))
+        if limits.memory is not None:
+            limit = _data_size() + limits.memory
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        while True:
+            caller.send(_timed(caller.recv(), settings, limits.timeout))
+    except (EOFError, OSError):
         os._exit(0)
     finally:
         os._exit(1)
 
 
-class _Pool:
-    """Joblib's workers, begun anew after each death of one."""
-
-    def __init__(self, jobs: Iterator[Job], settings: Settings, limits: Limits) -> None:
-        self._jobs = jobs
-        self._settings = settings
-        self._limits = limits
-        self._waiting: dict[int, Job] = {}
-        self._order: deque[int] = deque()
-        # joblib takes jobs from its own threads; one that outlives its pool must get none.
-        self._lock = threading.Lock()
-        self._generation = 0
-
-    def results(self) -> Generator[Result]:
-        """Give the results in the order in which the jobs were taken."""
-        ready: dict[int, Result] = {}
-        with contextlib.closing(self._unordered()) as results:
-            for result in results:
-                ready[result.index] = result
-                while self._order and self._order[0] in ready:
-                    yield ready.pop(self._order.popleft())
-
-    def _unordered(self) -> Generator[Result]:
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-        ended = False
-        try:
-            while not ended:
-                journal = tempfile.mkdtemp(prefix="lgs-")
-                try:
-                    yield from self._one_pool(journal)
-                    ended = True
-                except TerminatedWorkerError:
-                    suspects = self._suspects(journal)
-                finally:
-                    shutil.rmtree(journal, ignore_errors=True)
-                if not ended:
-                    for result in _one_by_one(suspects, self._settings, self._limits):
-                        del self._waiting[result.index]
-                        yield result
-        finally:
-            for job in self._waiting.values():
-                _remove_temporaries(job)
-
-    def _one_pool(self, journal: str) -> Generator[Result]:
-        from joblib import Parallel
-
-        parallel = Parallel(
-            n_jobs=self._limits.workers,
-            backend="loky",
-            return_as="generator_unordered",
-            pre_dispatch="4 * n_jobs",
-            initializer=_start_in_pool,
-            initargs=(self._limits, os.getpid(), journal),
-        )
-        results = parallel(self._tasks())
-        try:
-            for result in results:
-                del self._waiting[result.index]
-                yield result
-        finally:
-            with self._lock:
-                self._generation += 1
-            with warnings.catch_warnings():
-                # Where the run is left early, joblib would tell the user how to write Python.
-                warnings.simplefilter("ignore")
-                results.close()
-
-    def _tasks(self) -> Iterator[Any]:
-        from joblib import delayed
-
-        generation = self._generation
-        again = list(self._waiting.values())
-        while True:
-            with self._lock:
-                if generation != self._generation:
-                    return
-                job = again.pop(0) if again else next(self._jobs, None)
-                if job is None:
-                    return
-                if job.index not in self._waiting:
-                    self._waiting[job.index] = job
-                    self._order.append(job.index)
-            yield delayed(_do_in_pool)(job, self._settings)
-
-    def _suspects(self, journal: str) -> list[Job]:
-        """Find the jobs that workers were at when the pool broke."""
-        indices = []
-        for name in os.listdir(journal):
-            with open(os.path.join(journal, name), "rb") as file:
-                slot = file.read(_SLOT.size)
-            if len(slot) == _SLOT.size:
-                indices.append(_SLOT.unpack(slot)[0])
-        return [self._waiting[index] for index in sorted(indices) if index in self._waiting]
+def _data_size() -> int:
+    """Measure what counts against RLIMIT_DATA, in bytes."""
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
-_SLOT = struct.Struct("<q")
-_NO_JOB = -1
-_slot_file = -1
-
-
-def _start_in_pool(limits: Limits, parent: int, journal: str) -> None:
-    """Make a loky worker ready, with a file that says which job it is at."""
-    global _slot_file
-    path = os.path.join(journal, str(os.getpid()))
-    _slot_file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    _prepare(limits, parent, path)
-
-
-def _do_in_pool(job: Job, settings: Settings) -> Result:
-    os.pwrite(_slot_file, _SLOT.pack(job.index), 0)
-    result = _timed(job, settings)
-    os.pwrite(_slot_file, _SLOT.pack(_NO_JOB), 0)
-    return result
-
-
-_current: Job | None = None
-
-
-def _timed(job: Job, settings: Settings) -> Result:
+def _timed(job: Job, settings: Settings, timeout: float | None) -> Result:
     """Do one job, and die of SIGALRM where it takes too long: that ends C code as well."""
-    global _current
-    _current = job
-    if _timeout is not None:
-        signal.setitimer(signal.ITIMER_REAL, _timeout)
+    if timeout is None:
+        return process(job, settings)
+    signal.setitimer(signal.ITIMER_REAL, timeout)
     result = process(job, settings)
-    if _timeout is not None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    _current = None
+    signal.setitimer(signal.ITIMER_REAL, 0)
     return result
-
-
-_timeout: float | None = None
-
-
-def _prepare(limits: Limits, parent: int, slot: str | None = None) -> None:
-    """Make this process a worker."""
-    global _timeout
-    with contextlib.suppress(ImportError):  # the first image says so, and ends the run
-        import cv2
-
-        cv2.setNumThreads(1)
-    # A Ctrl-C reaches the whole process group; the parent ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    _timeout = limits.timeout
-    if limits.memory is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
-    threading.Thread(target=_end_with, args=(parent, slot), daemon=True).start()
-
-
-def _end_with(parent: int, slot: str | None) -> NoReturn:
-    """End this worker once the process that started it is gone."""
-    while os.getppid() == parent:
-        time.sleep(_ORPHAN_CHECK_SECONDS)
-    if _current is not None:
-        _remove_temporaries(_current)
-    if slot is not None:
-        with contextlib.suppress(OSError):
-            os.unlink(slot)
-            os.rmdir(os.path.dirname(slot))
-    os._exit(1)
 
 
 def _remove_temporaries(job: Job) -> None:
-    """Remove what a dead worker may have left of a job's outputs."""
+    """Remove what a dead worker, of this run or of one before, may have left of a job's outputs."""
     for path in (job.output, job.mask):
         if path is not None:
             with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ import click
 
 from lgs_cli import __version__
 from lgs_cli.errors import LgsError, missing_library
+from lgs_cli.text import printable
 
 
 class _Stopped(BaseException):
@@ -32,20 +33,28 @@ def main() -> NoReturn:
         code = stop.exit_code
     except click.exceptions.Exit as request:
         code = request.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        code = error.exit_code
+    except click.ClickException as error:
+        click.echo(f"lgs: {error.format_message()}", err=True)
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"Try '{error.ctx.command_path} --help' for help.", err=True)
         code = error.exit_code
     except click.Abort:
         code = 130
-    except BrokenPipeError:
-        # The reader of our output has gone; Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # Click's answer to a reader of our output that has gone; its exit code would be 1.
         code = 128 + signal.SIGPIPE
     except LgsError as error:
         click.echo(f"lgs: {error}", err=True)
         code = error.exit_code
     except ImportError as error:
         click.echo(f"lgs: {missing_library(error)}", err=True)
+        code = 1
+    except OSError as error:
+        place = "" if error.filename is None else f"{printable(os.fsdecode(error.filename))}: "
+        click.echo(f"lgs: {place}{(error.strerror or str(error)).lower()}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 

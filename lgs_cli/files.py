@@ -24,11 +24,14 @@ class Source(NamedTuple):
         The path below `root`, and below the output directory.
     problem : str or None
         Why it is no image file, where that is plain without opening it.
+    link : bool
+        Whether it may be a symbolic link.
     """
 
     root: str
     relative: str
     problem: str | None = None
+    link: bool = True
 
     @property
     def path(self) -> str:
@@ -45,14 +48,19 @@ class Selection:
     recursive : bool
         Whether directories below are walked.
     include, exclude : tuple of str
-        Shell patterns, matched against the name and against the path below the input directory. A
-        file is taken where one of `include` matches, or there is none, and none of `exclude` does;
-        a directory that `exclude` matches is not walked.
+        Shell patterns, matched against the name and against the path below the input directory;
+        ``*`` matches slashes too. A file is taken where one of `include` matches, or there is
+        none, and none of `exclude` does; a directory that `exclude` matches is not walked.
+        ``sub/`` and ``./sub`` mean ``sub``, and ``**/`` also matches no directory at all.
     """
 
     recursive: bool = True
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            object.__setattr__(self, name, _normal(getattr(self, name)))
 
     def takes(self, relative: str) -> bool:
         """Say whether a file is taken, by its path below the input directory."""
@@ -65,6 +73,11 @@ class Selection:
     def leaves_out(self, relative: str) -> bool:
         """Say whether `exclude` matches a file or directory."""
         return bool(self.exclude) and _matches(self.exclude, os.path.basename(relative), relative)
+
+
+def _normal(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    plain = [os.path.normpath(pattern) for pattern in patterns]
+    return (*plain, *(pattern[3:] for pattern in plain if pattern.startswith("**/")))
 
 
 def _matches(patterns: tuple[str, ...], name: str, relative: str) -> bool:
@@ -138,9 +151,9 @@ def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -
         relative = os.path.join(below, entry.name)
         if entry.name.startswith("."):
             continue
-        if not entry.is_dir():
+        if not _is_directory(entry):
             if selection.takes(relative):
-                yield Source(root, relative)
+                yield Source(root, relative, None, entry.is_symlink())
         elif selection.takes(relative):
             yield Source(root, relative, "a directory, not an image file")
         elif (
@@ -150,3 +163,10 @@ def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -
             and os.path.join(real, entry.name) not in closed
         ):
             yield from _walk(root, relative, selection, closed)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links: reading the file will say so
+        return False

@@ -13,12 +13,24 @@ from lgs_cli import __version__
 from lgs_cli.defenses.chain import describe, method_name
 from lgs_cli.errors import LockedError
 from lgs_cli.pipeline import Job, Result, Settings
-from lgs_cli.storage import write_error
+from lgs_cli.storage import temporary_path, write_error
 from lgs_cli.text import printable
 
 NAME = ".lgs-manifest.jsonl"
 
 _KEPT = ("width", "height", "format", "coverage", "unchanged", "notes")
+_FIELDS = frozenset(_KEPT) | {
+    "output",
+    "settings",
+    "source_size",
+    "source_mtime_ns",
+    "output_size",
+    "mask",
+}
+
+# A place is the offset of a line and, in its lower bits, the length.
+_LENGTH_BITS = 20
+_LONGEST = (1 << _LENGTH_BITS) - 1
 
 
 class Manifest:
@@ -40,11 +52,13 @@ class Manifest:
     def __init__(self, directory: str, settings: Settings) -> None:
         self._directory = os.path.join(directory, "")
         self._path = self._directory + NAME
+        self._temporary = temporary_path(self._path)
         self._mask_style = settings.mask_style
         self._digest = _digest(settings)
         self._file = -1
-        # Hash of an output to where its line is: paths themselves would fill the memory.
-        self._lines: dict[int, tuple[int, int]] = {}
+        # Hash of an output to where its line is: records themselves would fill the memory.
+        self._lines: dict[int, int] = {}
+        self._latest: tuple[int, dict[str, Any] | None] = (-1, None)
 
     def open(self, *, wait: bool) -> None:
         """Lock the directory for this run, and read what is there.
@@ -59,17 +73,17 @@ class Manifest:
         LockedError
             Where another run writes into the directory and `wait` is false.
         StorageError, ImageError
-            Where the directory cannot be written.
+            Where the directory cannot be written; the message names it.
         """
         try:
             os.makedirs(self._directory, exist_ok=True)
             self._file = self._lock(wait)
+            with contextlib.suppress(FileNotFoundError):  # of a run that was killed
+                os.unlink(self._temporary)
             if self._read(self._file):
                 self._compact()
-            elif not self._ends_in_newline():
-                os.write(self._file, b"\n")
         except OSError as error:
-            raise write_error(error) from error
+            raise write_error(error, self._path) from error
 
     def peek(self) -> None:
         """Read what is there without locking or writing anything, where there is something."""
@@ -112,38 +126,37 @@ class Manifest:
         with open(file, "rb", closefd=False) as lines:
             for line in lines:
                 record = _parse(line)
-                if record is None:
+                if record is None or len(line) > _LONGEST:
                     superfluous = True
                 else:
                     key = hash(record["output"])
                     superfluous = superfluous or key in self._lines
-                    self._lines[key] = offset, len(line)
+                    self._lines[key] = offset << _LENGTH_BITS | len(line)
                 offset += len(line)
         return superfluous
 
-    def _ends_in_newline(self) -> bool:
-        size = os.fstat(self._file).st_size
-        return size == 0 or os.pread(self._file, 1, size - 1) == b"\n"
+    def _line(self, place: int) -> bytes:
+        return os.pread(self._file, place & _LONGEST, place >> _LENGTH_BITS)
 
     def _compact(self) -> None:
         """Write the lines that count into a new file, locked before it takes its place."""
-        temporary = self._path + ".tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        file = os.open(temporary, flags, 0o666)
+        file = os.open(self._temporary, flags, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            moved: dict[int, tuple[int, int]] = {}
+            moved: dict[int, int] = {}
             end = 0
             with open(file, "wb", closefd=False) as lines:
-                for key, (offset, length) in self._lines.items():
-                    lines.write(os.pread(self._file, length, offset))
-                    moved[key] = end, length
-                    end += length
-            os.replace(temporary, self._path)
+                for key, place in self._lines.items():
+                    line = self._line(place)
+                    lines.write(line)
+                    moved[key] = end << _LENGTH_BITS | len(line)
+                    end += len(line)
+            os.replace(self._temporary, self._path)
         except BaseException:
             os.close(file)
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                os.unlink(self._temporary)
             raise
         os.close(self._file)
         self._file, self._lines = file, moved
@@ -177,7 +190,18 @@ class Manifest:
         return recorded == (source.st_size, source.st_mtime_ns, output.st_size)
 
     def skipped(self, job: Job) -> Result:
-        """Give the result of an image that is current."""
+        """Give the result of an image that was found to be current.
+
+        Parameters
+        ----------
+        job : Job
+            The image.
+
+        Returns
+        -------
+        Result
+            As it was when the image was done, but ``"skipped"``.
+        """
         record = self._record(job)
         assert record is not None
         kept = {name: record[name] for name in _KEPT}
@@ -189,7 +213,10 @@ class Manifest:
         place = self._lines.get(hash(output))
         if place is None:
             return None
-        record = _parse(os.pread(self._file, place[1], place[0]))
+        # Whoever asks whether an image is current asks for its result next.
+        if place != self._latest[0]:
+            self._latest = place, _parse(self._line(place))
+        record = self._latest[1]
         return record if record is not None and record["output"] == output else None
 
     def add(self, result: Result) -> None:
@@ -217,10 +244,12 @@ class Manifest:
             "mask": None if result.mask is None else [self._mask_style, result.mask_size],
             **{name: getattr(result, name) for name in _KEPT},
         }
+        line = memoryview(json.dumps(record).encode() + b"\n")
         try:
-            os.write(self._file, json.dumps(record).encode() + b"\n")
+            while line:
+                line = line[os.write(self._file, line) :]
         except OSError as error:
-            raise write_error(error) from error
+            raise write_error(error, self._path) from error
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
@@ -228,10 +257,11 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        record = json.loads(line)
-    except ValueError:
+        record = json.loads(line.decode())
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and "output" in record else None
+    known = isinstance(record, dict) and record.keys() == _FIELDS
+    return record if known and isinstance(record["output"], str) else None
 
 
 def _digest(settings: Settings) -> str:

@@ -32,6 +32,16 @@ class Size(click.ParamType[int]):
         return int(float(match[1]) * _UNITS[match[2]])
 
 
+class Location(click.Path):
+    """A path; not an empty one, as an unset shell variable makes it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse the empty path."""
+        if not value:
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Assignment(click.ParamType[tuple[str, str]]):
     """A parameter and its value: ``NAME=VALUE``."""
 

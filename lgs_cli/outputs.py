@@ -30,6 +30,7 @@ class Outputs:
         self.directory = directory
         self.masks = masks
         self.format = format
+        self._prefixes = [os.path.join(path, "") for path in self.directories]
 
     @property
     def directories(self) -> tuple[str, ...]:
@@ -51,19 +52,26 @@ class Outputs:
         mask : str or None
             The same under the masks directory, ending in ``.png``.
         """
-        stem, suffix = os.path.splitext(source.relative)
         name = source.relative
+        if self.format is None and self.masks is None:  # by the million
+            return self._prefixes[0] + name, None
+        stem, suffix = os.path.splitext(name)
         if self.format is not None and suffix.lower() not in FORMATS[self.format].suffixes:
             name = stem + FORMATS[self.format].suffixes[0]
-        output = os.path.join(self.directory, name)
-        return output, None if self.masks is None else os.path.join(self.masks, stem + ".png")
+        output = self._prefixes[0] + name
+        return output, None if self.masks is None else self._prefixes[1] + stem + ".png"
 
     def job(self, index: int, source: Source) -> Job:
         """Make the job of a source, the `index`-th of the run."""
         return Job(index, source.path, *self.of(source))
 
     def check(
-        self, inputs: Iterable[str], sources: Sequence[Source], others: Sequence[str] = ()
+        self,
+        inputs: Iterable[str],
+        sources: Iterable[Source],
+        others: Sequence[str] = (),
+        *,
+        write: bool = True,
     ) -> None:
         """Refuse a run that would overwrite an input, or one output with another.
 
@@ -71,24 +79,29 @@ class Outputs:
         ----------
         inputs : iterable of str
             The inputs as the user gave them.
-        sources : sequence of Source
+        sources : iterable of Source
             What they hold.
         others : sequence of str
             More files that the run writes.
+        write : bool
+            Whether a file may be made, and removed, to learn if the file system folds case. Without
+            it names that differ only in case are let pass.
 
         Raises
         ------
         UsageError
             Naming the two files that clash.
         """
+        sources = [source for source in sources if source.problem is None]
         for directory in self.directories:
-            if os.path.lexists(directory) and not os.path.isdir(directory):
-                raise UsageError(f"{printable(directory)} is not a directory")
+            existing = _nearest_existing(directory)
+            if not os.path.isdir(existing):
+                raise UsageError(f"{printable(existing)} is not a directory")
             for path in inputs:
                 if os.path.isdir(path) and os.path.realpath(path) == os.path.realpath(directory):
                     raise UsageError(f"{printable(path)} is both an input and where outputs go")
         self._refuse_overwriting(sources, others)
-        self._refuse_clashes(sources, others)
+        self._refuse_clashes(sources, others, None if write else False)
 
     def _refuse_overwriting(self, sources: Sequence[Source], others: Sequence[str]) -> None:
         """Refuse an output that is an input, also where links lead to it."""
@@ -97,7 +110,7 @@ class Outputs:
         read = set()
         for source in sources:
             read.add(hash(real(source.path)))
-            if os.path.islink(source.path):
+            if source.link:
                 read.add(hash(os.path.realpath(source.path)))
         for path in others:
             if hash(real(path)) in read or hash(os.path.realpath(path)) in read:
@@ -114,12 +127,13 @@ class Outputs:
                 if hash(place) in read:
                     raise UsageError(f"{printable(path)} is an input; it would be overwritten")
 
-    def _refuse_clashes(self, sources: Sequence[Source], others: Sequence[str]) -> None:
+    def _refuse_clashes(
+        self, sources: Sequence[Source], others: Sequence[str], folds: bool | None
+    ) -> None:
         """Refuse two sources with one output, or two that the file system takes for one."""
         reserved = {hash(os.path.normpath(path)) for path in others}
         exact: set[int] = set()
         folded: set[int] = set()
-        folds: bool | None = None
         for source in sources:
             for path in self._places(source):
                 if hash(path) in reserved:
@@ -142,12 +156,17 @@ class Outputs:
 
     def _clash(self, path: str, sources: Sequence[Source], key: Callable[[str], str]) -> UsageError:
         pair = [
-            source.path
+            source
             for source in sources
-            if any(key(place) == key(path) for place in self._places(source))
+            for place in self._places(source)
+            if key(place) == key(path)
         ]
-        names = " and ".join(printable(name) for name in dict.fromkeys(pair[:2]))
-        return UsageError(f"{names} would both be written to {printable(path)}")
+        first, second = (printable(source.path) for source in pair[:2])
+        if pair[0] is pair[1]:
+            second = "its mask"
+        elif first == second:
+            return UsageError(f"{first} is given twice")
+        return UsageError(f"{first} and {second} would both be written to {printable(path)}")
 
 
 class _RealPaths:
@@ -157,18 +176,27 @@ class _RealPaths:
         self._known: dict[str, str] = {}
 
     def __call__(self, path: str) -> str:
-        directory, name = os.path.split(path)
+        end = path.rfind(os.sep) + 1
+        directory = path[:end]
         real = self._known.get(directory)
         if real is None:
             real = self._known[directory] = os.path.join(os.path.realpath(directory), "")
-        return real + name
+        return real + path[end:]
 
 
 def _folds_case(directory: str) -> bool:
     """Say whether the file system of a directory takes ``A`` and ``a`` for one name."""
-    directory = os.path.abspath(directory)
-    while not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
-    with tempfile.NamedTemporaryFile(prefix=".lgs-case-", dir=directory) as probe:
-        name = os.path.basename(probe.name)
-        return os.path.exists(os.path.join(directory, name.upper()))
+    directory = _nearest_existing(directory)
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".lgs-case-", dir=directory) as probe:
+            name = os.path.basename(probe.name)
+            return os.path.exists(os.path.join(directory, name.upper()))
+    except OSError:  # nothing can be written there: the run will say so
+        return False
+
+
+def _nearest_existing(path: str) -> str:
+    """Find what is there already of a path that is going to be made."""
+    while path and not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path or os.curdir

@@ -133,8 +133,8 @@ def process(job: Job, settings: Settings) -> Result:
     try:
         from lgs_cli import image_io
 
+        found = _stamp(job.source)
         picture = image_io.read(job.source, max_pixels=settings.max_pixels)
-        stat = os.stat(job.source)
         cleaned = clean(picture, settings, with_mask=job.mask is not None)
         write(job.output, cleaned.data)
         if job.mask is not None:
@@ -161,11 +161,26 @@ def process(job: Job, settings: Settings) -> Result:
         unchanged=cleaned.coverage == 0,
         seconds=time.perf_counter() - start,
         notes=cleaned.notes,
-        source_size=stat.st_size,
-        source_mtime_ns=stat.st_mtime_ns,
+        source_size=found[0],
+        source_mtime_ns=found[1],
         output_size=len(cleaned.data),
         mask_size=None if cleaned.mask is None else len(cleaned.mask),
     )
+
+
+def _stamp(path: str) -> tuple[int | None, int | None]:
+    """Take size and mtime of a file that is about to be read.
+
+    The mtime is None where the file is so young that it could change once more within the same
+    tick of the file system's clock: then its mtime proves nothing to a later run.
+    """
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return None, None  # reading it will say why
+    tick = 2_000_000_000 if stat.st_mtime_ns % 1_000_000_000 == 0 else 20_000_000
+    young = abs(time.time_ns() - stat.st_mtime_ns) < tick
+    return stat.st_size, None if young else stat.st_mtime_ns
 
 
 def _reason(error: Exception) -> str:
@@ -173,6 +188,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ImportError):
         return missing_library(error)
     text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "Insufficient memory" in text:
+        return "not enough memory"
     return text if isinstance(error, LgsError) else f"{type(error).__name__}: {text}"
 
 

@@ -1,4 +1,4 @@
-"""A whole run: what is up to date is skipped, the rest is done, all in order."""
+"""A whole run: what is up to date is skipped, the rest is done and recorded."""
 
 from __future__ import annotations
 
@@ -43,35 +43,49 @@ def clean_all(
     Yields
     ------
     Result
-        One for each source, in their order.
+        One for each source, as soon as it is there: ``index`` is its place in `sources`.
 
     Raises
     ------
     StorageError
         Where the manifest cannot be written.
     """
-    # Only places in the list: a million results that wait for their turn would fill the memory.
-    settled: deque[int] = deque()
 
-    def to_do() -> Iterator[Job]:
-        for index, source in enumerate(sources):
-            candidate = outputs.job(index, source)
-            if source.problem is not None or (not force and manifest.is_current(candidate)):
-                settled.append(index)
+    def needs_work(job: Job) -> bool:
+        problem = sources[job.index].problem
+        return problem is None and (force or not manifest.is_current(job))
+
+    def settled(job: Job) -> Result:
+        problem = sources[job.index].problem
+        if problem is not None:
+            return Result(job.index, job.source, status="failed", error=problem)
+        return manifest.skipped(job)
+
+    every = (outputs.job(index, source) for index, source in enumerate(sources))
+    # Only places in the list: results that wait for a slow image would fill the memory.
+    passed_over: deque[int] = deque()
+
+    def to_do(first: Job) -> Iterator[Job]:
+        yield first
+        for job in every:
+            if needs_work(job):
+                yield job
             else:
-                yield candidate
+                passed_over.append(job.index)
 
-    def settle(index: int) -> Result:
-        source = sources[index]
-        if source.problem is not None:
-            return Result(index, source.path, status="failed", error=source.problem)
-        return manifest.skipped(outputs.job(index, source))
-
-    with contextlib.closing(batch.run(to_do(), settings, limits)) as results:
+    for job in every:
+        if needs_work(job):
+            break
+        yield settled(job)
+    else:
+        return
+    with contextlib.closing(batch.run(to_do(job), settings, limits)) as results:
         for result in results:
-            while settled and settled[0] < result.index:
-                yield settle(settled.popleft())
             manifest.add(result)
             yield result
-    while settled:
-        yield settle(settled.popleft())
+            while passed_over:
+                index = passed_over.popleft()
+                yield settled(outputs.job(index, sources[index]))
+    while passed_over:
+        index = passed_over.popleft()
+        yield settled(outputs.job(index, sources[index]))

@@ -8,6 +8,7 @@ import hashlib
 import os
 
 from lgs_cli.errors import ImageError, StorageError
+from lgs_cli.text import printable
 
 # What no other file of the same run would be spared.
 _DISK_ERRORS = {
@@ -15,11 +16,15 @@ _DISK_ERRORS = {
     errno.EDQUOT,
     errno.EROFS,
     errno.EIO,
+    errno.EFBIG,
     errno.ENXIO,
     errno.ENODEV,
     errno.ESTALE,
     errno.EMFILE,
     errno.ENFILE,
+    # A directory that can no longer be written to refuses all its files.
+    errno.EACCES,
+    errno.EPERM,
 }
 
 
@@ -41,17 +46,17 @@ def write(path: str, data: bytes) -> None:
     Raises
     ------
     StorageError
-        Where the disk refuses: full, quota, read-only, input/output error.
+        Where the disk refuses: full, quota, read-only, no permission, input/output error.
     ImageError
-        Where this one file cannot be written: permission, name too long, a directory in its place.
+        Where this one file cannot be written: name too long, a directory in its place.
     """
     temporary = temporary_path(path)
     try:
         try:
-            file = open(temporary, "wb")
+            file = open(temporary, "wb", opener=_open_no_link)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            file = open(temporary, "wb")
+            file = open(temporary, "wb", opener=_open_no_link)
         with file:
             file.write(data)
         os.replace(temporary, path)
@@ -59,8 +64,12 @@ def write(path: str, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            raise write_error(error) from error
+            raise write_error(error, path) from error
         raise
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
 def temporary_path(path: str) -> str:
@@ -84,13 +93,15 @@ def temporary_path(path: str) -> str:
     return os.path.join(directory, f".lgs-{digest}.tmp")
 
 
-def write_error(error: OSError) -> StorageError | ImageError:
+def write_error(error: OSError, path: str) -> StorageError | ImageError:
     """Turn an error of a write into one that says whether the disk or only this file is at fault.
 
     Parameters
     ----------
     error : OSError
         What the write raised.
+    path : str
+        What was being written.
 
     Returns
     -------
@@ -99,5 +110,6 @@ def write_error(error: OSError) -> StorageError | ImageError:
     """
     reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
     if error.errno in _DISK_ERRORS:
-        return StorageError(f"cannot write: {reason}")
+        directory = printable(os.path.dirname(path) or os.curdir)
+        return StorageError(f"cannot write into {directory}: {reason}")
     return ImageError(f"cannot write: {reason}")

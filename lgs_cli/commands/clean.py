@@ -7,14 +7,14 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
 
 import click
 
-from lgs_cli.errors import LgsError, NoImagesError, UsageError
+from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
 from lgs_cli.formats import FORMATS, MASK_STYLES
-from lgs_cli.options import Size, chosen_chain, cores, defense_options
+from lgs_cli.options import Location, Size, chosen_chain, cores, defense_options
 from lgs_cli.report import Report, describe_result
 from lgs_cli.text import printable
 
@@ -31,14 +31,14 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
 
 
 @click.command()
-@click.argument("inputs", metavar="INPUT...", nargs=-1, type=click.Path())
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=Location())
 @click.option(
-    "-o", "--output", required=True, metavar="DIR", type=click.Path(),
+    "-o", "--output", required=True, metavar="DIR", type=Location(),
     help="Where cleaned images go, in the tree of their inputs. With '-' as the only INPUT: '-'.",
 )  # fmt: skip
 @defense_options
 @click.option(
-    "--masks", metavar="DIR", type=click.Path(), help="Write a picture of each mask there, as PNG."
+    "--masks", metavar="DIR", type=Location(), help="Write a picture of each mask there, as PNG."
 )
 @click.option(
     "--mask-style", type=click.Choice(MASK_STYLES), default="heatmap", show_default=True,
@@ -49,14 +49,20 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
     help="Format of the outputs.",
 )  # fmt: skip
 @click.option(
-    "--quality", type=click.IntRange(1, 100), show_default="as the input",
+    "--quality", metavar="N", type=click.IntRange(1, 100), show_default="as the input",
     help="Quality of lossy outputs.",
 )  # fmt: skip
 @click.option(
     "--recursive/--no-recursive", default=True, show_default=True, help="Walk directories below."
 )
-@click.option("--include", metavar="GLOB", multiple=True, help="Take only such files; repeatable.")
-@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these out; repeatable.")
+@click.option(
+    "--include", metavar="GLOB", multiple=True,
+    help="Of directories take only files whose name, or path below INPUT, matches; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--exclude", metavar="GLOB", multiple=True,
+    help="Leave out files and directories that match; repeatable.",
+)  # fmt: skip
 @click.option(
     "--files-from", metavar="FILE", type=click.File("rb"),
     help="Read more inputs from a file, a path a line; '-' for stdin.",
@@ -76,7 +82,7 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
 )  # fmt: skip
 @click.option(
     "--memory-limit", type=Size(), metavar="SIZE",
-    help="An image that makes a worker take more fails: 2G, 500M.",
+    help="An image for which a worker takes more, beside what it takes at rest, fails: 2G, 500M.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Do again what is up to date.")
 @click.option("--wait", is_flag=True, help="Wait for another lgs that writes to the same DIR.")
@@ -86,7 +92,7 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option(
-    "--report", metavar="FILE", type=click.Path(), help="Write a JSON line an image; '-': stdout."
+    "--report", metavar="FILE", type=Location(), help="Write a JSON line an image; '-': stdout."
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line an image.")
@@ -118,8 +124,9 @@ def clean(inputs: tuple[str, ...], output: str, **options: Any) -> int:
     if "-" in inputs or output == "-":
         if inputs != ("-",) or output != "-":
             raise UsageError("'-' reads one image from stdin and writes it to stdout: - -o -")
-        if options["masks"] or options["report"] or options["files_from"]:
-            raise UsageError("--masks, --report and --files-from need an output directory")
+        for name in ("masks", "report", "files_from", "dry_run", "timeout", "memory_limit"):
+            if options[name]:
+                raise UsageError(f"--{name.replace('_', '-')} needs an output directory")
         return _filter(settings)
     return _clean_files(inputs, output, settings, options)
 
@@ -127,7 +134,6 @@ def clean(inputs: tuple[str, ...], output: str, **options: Any) -> int:
 def _filter(settings: Settings) -> int:
     """Clean one image from stdin to stdout."""
     from lgs_cli import image_io
-    from lgs_cli.errors import ImageError
     from lgs_cli.pipeline import clean as clean_picture
 
     data = sys.stdin.buffer.read()
@@ -152,7 +158,7 @@ def _clean_files(
     from lgs_cli.report import JsonLines
     from lgs_cli.run import clean_all
 
-    listed = _listed(options["files_from"], b"\0" if options["null"] else b"\n")
+    listed = _listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
         raise UsageError("nothing to clean: name an INPUT, or --files-from")
     outputs = Outputs(output, options["masks"], settings.format)
@@ -161,7 +167,8 @@ def _clean_files(
     if not sources:
         raise NoImagesError("no image found")
     report_path = options["report"]
-    outputs.check(inputs, sources, [] if report_path in (None, "-") else [report_path])
+    others = [] if report_path in (None, "-") else [report_path]
+    outputs.check(inputs, sources, others, write=not options["dry_run"])
 
     with contextlib.ExitStack() as stack:
         manifest = Manifest(output, settings)
@@ -179,22 +186,28 @@ def _clean_files(
             force=options["force"],
         )
         stack.enter_context(contextlib.closing(results))
-        lines = None if report_path is None else stack.enter_context(_open_report(report_path))
+        lines = None
+        if report_path is not None:
+            json_lines = JsonLines(settings.chain, shlex.join(["lgs", *sys.argv[1:]]))
+            lines = stack.enter_context(_ReportFile(report_path, json_lines))
         monitor = stack.enter_context(_Monitor(len(sources), options["quiet"], options["verbose"]))
         return _follow(
             results,
-            JsonLines(settings.chain, shlex.join(["lgs", *sys.argv[1:]])),
             lines,
             monitor,
             0 if options["fail_fast"] else options["max_failures"],
         )
 
 
-def _listed(file: IO[bytes] | None, separator: bytes) -> list[str]:
+def _listed(file: IO[bytes] | None, null: bool) -> list[str]:
     """Read a list of paths."""
     if file is None:
         return []
-    lines = file.read().split(separator)
+    data = file.read()
+    if not null and b"\0" in data:
+        raise UsageError("--files-from: the paths end in NUL; add -0")
+    # Lists written on Windows end their lines in CR LF.
+    lines = data.split(b"\0") if null else [line.rstrip(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(line) for line in lines if line]
 
 
@@ -211,27 +224,69 @@ def _rehearse(sources: Sequence[Source], outputs: Outputs, manifest: Manifest, f
     return 0
 
 
-def _open_report(path: str) -> contextlib.AbstractContextManager[IO[str]]:
-    if path == "-":
-        return contextlib.nullcontext(sys.stdout)
-    try:
-        return open(path, "w", encoding="ascii")
-    except OSError as error:
-        raise UsageError(f"--report {printable(path)}: {(error.strerror or '').lower()}") from None
+class _ReportFile:
+    """The report: a line an image, in the order of the inputs, each as soon as its turn comes.
+
+    At the end of a run that was cut short, what is finished out of turn is written too.
+    """
+
+    def __init__(self, path: str, json_lines: JsonLines) -> None:
+        self._path = path
+        self._json_lines = json_lines
+        self._waiting: dict[int, str] = {}
+        self._next = 0
+        if path == "-":
+            self._file: IO[str] = sys.stdout
+            return
+        try:
+            self._file = open(path, "w", encoding="ascii")
+        except OSError as error:
+            reason = (error.strerror or "").lower()
+            raise UsageError(f"--report {printable(path)}: {reason}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, result: Result) -> None:
+        """Write a result, where its turn has come."""
+        self._waiting[result.index] = self._json_lines.line(result)
+        with self._refusals():
+            while self._next in self._waiting:
+                self._file.write(self._waiting.pop(self._next))
+                self._next += 1
+            if result.status != "skipped":  # of those there may be a million in a row
+                self._file.flush()
+
+    def __exit__(self, *exception: object) -> None:
+        with self._refusals():
+            try:
+                for index in sorted(self._waiting):
+                    self._file.write(self._waiting[index])
+            finally:
+                if self._file is not sys.stdout:
+                    self._file.close()
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = (error.strerror or "").lower()
+            raise LgsError(f"--report {printable(self._path)}: {reason}") from None
 
 
 def _follow(
     results: Iterable[Result],
-    json_lines: JsonLines,
-    lines: IO[str] | None,
+    lines: _ReportFile | None,
     monitor: _Monitor,
     max_failures: int | None,
 ) -> int:
     """Report results as they come, until they end or a failure ends the run."""
     for result in results:
         if lines is not None:
-            lines.write(json_lines.line(result))
-            lines.flush()
+            lines.add(result)
         monitor.show(result)
         if result.fatal:
             raise LgsError(f"stopped: {result.error}")
@@ -264,7 +319,8 @@ class _Monitor:
     def show(self, result: Result) -> None:
         """Count a result, and print what is to be said of it."""
         self.report.add(result)
-        if result.status == "failed" or self._verbose:
+        # What ends the run is said once, as its end.
+        if (result.status == "failed" and not result.fatal) or self._verbose:
             line = describe_result(result)
             if self._bar is not None:
                 self._bar.clear()

@@ -103,6 +103,10 @@ def _owner(key: str, names: Sequence[str]) -> tuple[str, str]:
     if owners:
         choices = " or ".join(f"{name}.{parameter}" for name in owners)
         raise ValueError(f"parameter {key!r} is ambiguous: say {choices}")
+    if len(names) == 1:
+        raise ValueError(
+            f"{names[0]} has no parameter {key!r}; it has {', '.join(*valid.values())}"
+        )
     listing = "; ".join(f"{name} has {', '.join(valid[name])}" for name in names)
     raise ValueError(f"no parameter {key!r}: {listing}")
 

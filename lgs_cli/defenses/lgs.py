@@ -11,11 +11,14 @@ depends neither on the bands nor on the machine, so results are the same everywh
 
 from __future__ import annotations
 
+import math
+import threading
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from lgs_cli.defenses import Cleaned
 from lgs_cli.defenses.params import LgsParams
@@ -24,6 +27,9 @@ from lgs_cli.defenses.pixels import full_scale, split_alpha
 # A band's planes, differences and magnitudes take about 12 bytes a pixel and stay in the cache;
 # smaller ones pay more for the calls than they save.
 BAND_PIXELS = 160_000
+
+# Larger buffers are given back after each image.
+KEPT_BYTES = 1 << 27
 
 
 def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) -> Cleaned:
@@ -61,9 +67,10 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     """
     color, _ = split_alpha(image)
     height, width = color.shape[:2]
-    rows = _Blocks(height, params.block_size, params.overlap)
-    columns = _Blocks(width, params.block_size, params.overlap)
-    magnitude = np.zeros((height, width), np.float32)
+    rows = _blocks(height, params.block_size, params.overlap)
+    columns = _blocks(width, params.block_size, params.overlap)
+    size = height, width
+    magnitude = np.empty(size, np.float32) if with_mask else _scratch("magnitude", size, np.float32)
     sums = _gradient_sums(image, magnitude, rows, columns)
     # The bottom right pixel has no neighbors ahead, so the smallest magnitude is always 0, and
     # normalizing is a division by the peak.
@@ -71,18 +78,18 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     limit = params.threshold * peak * rows.size * columns.size
     kept = sums > limit
     if params.smoothing == 0 or not kept.any():
-        magnitude.fill(0)
-        return Cleaned(image, magnitude if with_mask else None, 0.0)
+        return Cleaned(image, np.zeros(size, np.float32) if with_mask else None, 0.0)
 
     # 255 in every pixel column that a kept block covers, one line a cell of rows.
-    cells = rows.cover(columns.cover(kept.T).T)
+    cells = rows.cover(columns.cover(kept.T).T > 0)
     lines = cells.take(columns.cell_of_pixel, axis=1)
     cleaned = np.empty_like(image, order="C")
     masked = 0
     for top, bottom in _bands(height, width):
         inside = lines.take(rows.cell_of_pixel[top:bottom], axis=0)
         mask = magnitude[top:bottom]
-        masked += cv2.countNonZero(cv2.bitwise_and((mask > 0).view(np.uint8), inside))
+        positive = np.greater(mask, 0, out=_scratch("positive", mask.shape, np.bool_))
+        masked += cv2.countNonZero(cv2.bitwise_and(positive.view(np.uint8), inside))
         _attenuate(image[top:bottom], mask, inside, params.smoothing / peak, cleaned[top:bottom])
         if with_mask:
             np.copyto(mask, 0, where=inside == 0)
@@ -137,8 +144,11 @@ class _Blocks:
     def cover(self, kept: NDArray[Any]) -> NDArray[np.uint8]:
         """Give each cell 255 if a kept block covers it, else 0: (blocks, N) becomes (cells, N)."""
         before = np.zeros((len(kept) + 1, kept.shape[1]), np.int32)
-        np.cumsum(kept != 0, axis=0, out=before[1:])
-        return (before[self._last] > before[self._first]).astype(np.uint8) * np.uint8(255)
+        np.cumsum(kept, axis=0, out=before[1:])
+        return np.where(before[self._last] > before[self._first], np.uint8(255), np.uint8(0))
+
+
+_blocks = lru_cache(maxsize=64)(_Blocks)
 
 
 def _bands(height: int, width: int) -> list[tuple[int, int]]:
@@ -155,6 +165,7 @@ def _gradient_sums(
     lines = []
     done = 0
     for top, bottom in _bands(height, width):
+        magnitude[top:bottom] = 0
         _add_squares(image[top : bottom + 1], magnitude[top:bottom])
         cv2.sqrt(magnitude[top:bottom], magnitude[top:bottom])
         ready = int(np.searchsorted(rows.starts, bottom - rows.size, side="right"))
@@ -172,8 +183,9 @@ def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:
     """
     height, width = total.shape
     below = len(band) - 1
-    across, down = np.zeros((2, height, width), _plane_dtype(band.dtype))
-    for plane in _color_planes(band):
+    across, down = _scratch("differences", (2, height, width), _plane_dtype(band.dtype))
+    across[:, -1] = 0
+    for plane in _planes(band)[: _colors(band)]:
         if width > 1:
             cv2.absdiff(plane[:height, 1:], plane[:height, :-1], across[:, :-1])
             cv2.accumulateSquare(across, total)
@@ -186,11 +198,18 @@ def _plane_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 
-def _color_planes(band: NDArray[Any]) -> list[NDArray[Any]]:
-    """Part a band into contiguous planes of its color channels, without alpha."""
+def _colors(band: NDArray[Any]) -> int:
+    """Count the channels that are not alpha."""
+    return 3 if band.ndim == 3 and band.shape[2] > 2 else 1
+
+
+def _planes(band: NDArray[Any]) -> list[NDArray[Any]]:
+    """Part a band into contiguous planes, one a channel, alpha last."""
     band = np.ascontiguousarray(band, dtype=_plane_dtype(band.dtype))
-    planes = [band] if band.ndim == 2 else list(cv2.split(band))
-    return planes[:3] if len(planes) > 2 else planes[:1]
+    if band.ndim == 2 or band.shape[2] == 1:
+        return [band.reshape(band.shape[:2])]
+    height, width, channels = band.shape
+    return list(cv2.split(band, list(_scratch("planes", (channels, height, width), band.dtype))))
 
 
 def _attenuate(
@@ -201,19 +220,42 @@ def _attenuate(
     out: NDArray[Any],
 ) -> None:
     """Write band ⊙ (1 − min(scale · magnitude, 1)) where `inside` is 255, else band; keep alpha."""
-    channels = 1 if band.ndim == 2 else band.shape[2]
-    colors = 3 if channels > 2 else 1
+    colors = _colors(band)
     if band.dtype == np.uint8:
         # A mask in 255 steps is off by half a level at most, so the rounded product is by one.
-        mask = cv2.bitwise_and(cv2.convertScaleAbs(magnitude, alpha=255 * scale), inside)
-        keep = cv2.bitwise_not(mask, mask)
-        planes = list(cv2.split(np.ascontiguousarray(band)))
+        keep = _scratch("keep", magnitude.shape, np.uint8)
+        cv2.convertScaleAbs(magnitude, keep, 255 * scale)
+        cv2.bitwise_not(cv2.bitwise_and(keep, inside, keep), keep)
+        planes = _planes(band)
+        if len(planes) == 1:
+            cv2.multiply(planes[0], keep, out.reshape(magnitude.shape), 1 / 255)
+            return
         for plane in planes[:colors]:
             cv2.multiply(plane, keep, plane, 1 / 255)
         cv2.merge(planes, out)
         return
     factor = 1 - np.minimum(magnitude * np.float32(scale), 1) * (inside != 0)
-    band, out = (pixels.reshape(*magnitude.shape, channels) for pixels in (band, out))
+    band, out = (pixels.reshape(*magnitude.shape, -1) for pixels in (band, out))
     scaled = band[..., :colors] * factor[..., None]
     out[..., :colors] = scaled if full_scale(band.dtype) == 1 else np.rint(scaled)
     out[..., colors:] = band[..., colors:]
+
+
+class _Buffers(threading.local):
+    """Memory that is kept from one image to the next: getting it anew costs more than the sums."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, NDArray[np.uint8]] = {}
+
+    def __call__(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an array of its own for a name; what it holds is left from its last use."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        buffer = self._kept.get(name)
+        if buffer is None or len(buffer) < size:
+            buffer = np.empty(size, np.uint8)
+            if size <= KEPT_BYTES:
+                self._kept[name] = buffer
+        return buffer[:size].view(dtype).reshape(shape)
+
+
+_scratch = _Buffers()

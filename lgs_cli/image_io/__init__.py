@@ -1,0 +1,224 @@
+"""Bytes to pixels and back, metadata and all. Knows no path policy.
+
+Pillow reads and writes nearly everything. OpenCV does what Pillow cannot, which is 16-bit color
+(Pillow reads it as 8 bits), and Pillow has still to accept the file first, because OpenCV takes
+some that are cut short. Containers are taken apart by hand only where neither gives what is in
+them byte for byte: metadata of JPEG and PNG, frames of APNG, samples of PNM.
+
+Each format is a module of its name, which loads when first met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgs_cli.errors import ImageError
+from lgs_cli.formats import FORMATS
+from lgs_cli.image_io.channels import has_alpha, is_opaque, without_alpha
+from lgs_cli.image_io.codec import guarded
+from lgs_cli.image_io.limits import DEFAULT_MAX_PIXELS, MAX_FRAMES
+from lgs_cli.image_io.magic import format_of, title, why_unknown
+from lgs_cli.image_io.metadata import Carried, carry
+from lgs_cli.image_io.picture import Picture
+from lgs_cli.image_io.png import encode_png
+from lgs_cli.image_io.source import read_bytes
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "MAX_FRAMES",
+    "Picture",
+    "decode",
+    "encode",
+    "encode_png",
+    "losses",
+    "read",
+]
+
+
+class _Codec(Protocol):
+    def decode(self, data: bytes, max_pixels: int) -> Picture: ...
+
+    def encode(
+        self,
+        picture: Picture,
+        frames: Sequence[NDArray[Any]],
+        quality: int | None,
+        carried: Carried,
+    ) -> bytes: ...
+
+
+def _codec(name: str) -> _Codec:
+    return cast(_Codec, import_module(f"{__name__}.{name}"))
+
+
+def read(path: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """Read and decode an image file.
+
+    Parameters
+    ----------
+    path : str
+        The file; a symbolic link is followed. Anything but a regular file is refused, unopened.
+    max_pixels : int
+        Most pixels that are decoded, over all frames together.
+
+    Returns
+    -------
+    Picture
+        See there.
+
+    Raises
+    ------
+    ImageError
+        With the reason, without the path.
+    """
+    return decode(read_bytes(path), max_pixels=max_pixels)
+
+
+def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """Decode the bytes of an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    max_pixels : int
+        Most pixels that are decoded, over all frames together; checked from the headers, before
+        any pixel is decoded.
+
+    Returns
+    -------
+    Picture
+        See there.
+
+    Raises
+    ------
+    ImageError
+        For whatever keeps these bytes from being decoded in full and at their full depth; the
+        message is the reason: ``"truncated"``, ``"not an image"``.
+    """
+    if not data:
+        raise ImageError("empty file")
+    name = format_of(data)
+    if name is None:
+        raise ImageError(why_unknown(data))
+    codec = _codec(name)
+    with guarded(name) as said:
+        picture = codec.decode(data, max_pixels)
+    if said:
+        picture = replace(picture, notes=tuple(dict.fromkeys((*picture.notes, *said))))
+    return picture
+
+
+def encode(
+    picture: Picture,
+    frames: Sequence[NDArray[Any]],
+    *,
+    format: str | None = None,
+    quality: int | None = None,
+) -> bytes:
+    """Encode cleaned frames as the picture they came from was, or in another format.
+
+    Without a quality, JPEG to JPEG keeps the quantization tables, the chroma subsampling and the
+    way of coding, a lossless WebP stays lossless, and a TIFF keeps its compression. Where there is
+    nothing to keep, JPEG is written at quality 95 without chroma subsampling, WebP and AVIF at 90,
+    TIFF deflated. JPEG 2000 is always lossless.
+
+    Parameters
+    ----------
+    picture : Picture
+        As it was decoded.
+    frames : sequence of ndarray
+        One for each of ``picture.frames``, of the same shape and dtype.
+    format : str, optional
+        A name in :data:`lgs_cli.formats.FORMATS`; the picture's own by default.
+    quality : int, optional
+        1 to 100, for the formats that are lossy; the others pass it over.
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
+    Raises
+    ------
+    ImageError
+        Where the format cannot hold the picture: its alpha (unless it is opaque everywhere), its
+        16 bits, its frames, its size.
+    ValueError
+        Where `frames` are not like the picture's, the format is none, or the quality is out of
+        range.
+    """
+    name = format or picture.format
+    if name not in FORMATS:
+        raise ValueError(f"format is {name!r}; valid is one of {', '.join(FORMATS)}")
+    if quality is not None and not 1 <= quality <= 100:
+        raise ValueError(f"quality is {quality}; valid is 1 to 100")
+    if [(f.shape, f.dtype) for f in frames] != [(f.shape, f.dtype) for f in picture.frames]:
+        raise ValueError("frames differ from the picture's in number, shape or dtype")
+    if not FORMATS[name].writable:
+        raise ImageError(f"{title(name)} cannot be written; use --format png")
+    _require_room_for_frames(picture, name)
+    if picture.coding.get("still") and name != "png":
+        picture, frames = replace(picture, durations=picture.durations[1:]), frames[1:]
+    fitted = [_fitted(frame, name) for frame in frames]
+    codec = _codec(name)
+    with guarded(name):
+        return codec.encode(picture, fitted, quality, carry(picture, name))
+
+
+_ANIMATED = frozenset({"png", "webp", "avif"})
+
+
+def _require_room_for_frames(picture: Picture, name: str) -> None:
+    count = len(picture.frames)
+    if count == 1 or (picture.format == name == "tiff"):
+        return
+    if not picture.durations:
+        raise ImageError(f"{count} pages cannot be written as {title(name)}; use --format tiff")
+    if name not in _ANIMATED:
+        raise ImageError(
+            f"an animation of {count} frames cannot be written as {title(name)}; "
+            "use --format png or webp"
+        )
+
+
+def _fitted(pixels: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return the pixels as a format can hold them without any loss."""
+    form = FORMATS[name]
+    if pixels.dtype == np.uint16 and not form.deep:
+        raise ImageError(f"{title(name)} has no 16 bits a channel; use --format png")
+    if has_alpha(pixels) and not form.alpha:
+        if not is_opaque(pixels):
+            raise ImageError(f"{title(name)} has no alpha channel; use --format png")
+        return without_alpha(pixels)
+    return pixels
+
+
+def losses(picture: Picture, format: str | None = None) -> tuple[str, ...]:
+    """Say what of a picture does not go over into a format.
+
+    Parameters
+    ----------
+    picture : Picture
+        As it was decoded.
+    format : str, optional
+        A name in :data:`lgs_cli.formats.FORMATS`; the picture's own by default.
+
+    Returns
+    -------
+    tuple of str
+        Such as ``"BMP has no room for EXIF"``. Empty where all goes over.
+    """
+    name = format or picture.format
+    lost = list(carry(picture, name).losses)
+    if name == picture.format:
+        lost += picture.recoded
+    if picture.coding.get("still") and name != "png":
+        lost.append(f"{title(name)} has no room for a still beside the animation")
+    return tuple(lost)

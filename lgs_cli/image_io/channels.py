@@ -1,0 +1,45 @@
+"""Channels of an array: gray, RGB, and alpha beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def has_alpha(pixels: NDArray[Any]) -> bool:
+    """Tell whether the last channel is alpha."""
+    return pixels.ndim == 3 and pixels.shape[2] in (2, 4)
+
+
+def is_opaque(pixels: NDArray[Any]) -> bool:
+    """Tell whether the last channel, alpha, is at its maximum everywhere."""
+    return bool((pixels[..., -1] == np.iinfo(pixels.dtype).max).all())
+
+
+def with_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return gray or RGB with alpha, opaque where there was none."""
+    if has_alpha(pixels):
+        return pixels
+    return np.dstack([pixels, np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype)])
+
+
+def without_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return gray or RGB of an array that has alpha."""
+    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3])
+
+
+def without_needless_alpha(frames: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+    """Return the frames of an animation without alpha, where all of them are opaque."""
+    if all(is_opaque(frame) for frame in frames):
+        return tuple(without_alpha(frame) for frame in frames)
+    return tuple(frames)
+
+
+def as_color(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return RGB or RGBA, for formats that know no gray."""
+    if pixels.ndim == 2:
+        return np.dstack([pixels] * 3)
+    return pixels[..., [0, 0, 0, 1]] if pixels.shape[2] == 2 else pixels

@@ -1,0 +1,102 @@
+"""What codecs raise, warn of and print, turned into reasons and notes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+
+from lgs_cli.errors import ImageError
+from lgs_cli.image_io.magic import title
+
+# Without a handler of its own, what Pillow logs as an error ends up on stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+# The rest keep silent by themselves; catching file descriptor 2 is not free.
+_NOISY = frozenset({"tiff", "jp2", "avif"})
+
+# What libtiff and OpenCV put in front: where in their code they are, no file of the user's.
+_ORIGIN = re.compile(r"^\s*(tempfile\.tif: |\[[^]]*\] global \S+ \S+ )")
+
+_CUT_SHORT = re.compile(
+    r"truncated|not processed|unexpected end|incomplete|not enough (image )?data|read error|"
+    r"beyond end|end of (file|data|stream)|unrecognized data stream|buffer is not large enough|"
+    r"cannot load this image|requires a buffer of",
+    re.IGNORECASE,
+)
+
+
+@contextlib.contextmanager
+def guarded(name: str) -> Iterator[list[str]]:
+    """Run code of a format's codec: failures become ImageError, warnings fill the list yielded.
+
+    Whatever garbage makes a codec raise (SyntaxError, struct.error, OverflowError, ...) means the
+    same here: this image cannot be had.
+    """
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            with hushed() if name in _NOISY else contextlib.nullcontext():
+                yield said
+        except (ImageError, ImportError):  # a library that is missing is no fault of the image
+            raise
+        except MemoryError as error:
+            raise ImageError("not enough memory") from error
+        except Exception as error:
+            raise ImageError(_reason(name, error)) from error
+    said.extend(_one_line(str(warning.message)) for warning in caught)
+
+
+class _Noise(Exception):  # noqa: N818 - it carries what a codec printed, to become the reason
+    pass
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Catch what C code prints on stderr; where the body fails, that is the reason."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # stderr is closed: nothing to spare
+        yield
+        return
+    try:
+        # A pipe needs no disk; it does not block, so what it cannot take is lost.
+        source, sink = os.pipe()
+        os.set_blocking(source, False)
+        os.set_blocking(sink, False)
+        with open(source, "rb", buffering=0) as caught:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(sink, 2)
+            os.close(sink)
+            try:
+                yield
+            except (ImageError, ImportError, MemoryError):
+                raise
+            except Exception as error:
+                printed = _ORIGIN.sub("", (caught.read(4096) or b"").decode("utf-8", "replace"))
+                if printed.strip():
+                    raise _Noise(printed.strip().splitlines()[0]) from error
+                raise
+            finally:
+                os.dup2(saved, 2)
+    finally:
+        os.close(saved)
+
+
+def _reason(name: str, error: Exception) -> str:
+    text = _one_line(str(error))
+    if text == "unknown pixel mode":  # Pillow's word for it
+        return f"{title(name)} of this kind of samples is not supported"
+    if _CUT_SHORT.search(text) or isinstance(error, EOFError):
+        return f"truncated {title(name)}"
+    return f"broken {title(name)}: {text or type(error).__name__}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(re.sub(r"[^\x20-\x7e]+", " ", text).split())[:160]

@@ -1,0 +1,157 @@
+"""JPEG: its coding and its metadata are kept, so that only the pixels change."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+from PIL.JpegImagePlugin import JpegImageFile
+
+from lgs_cli.image_io import pillow
+from lgs_cli.image_io.limits import require_pixels
+from lgs_cli.image_io.metadata import (
+    JPEG_EXIF_HEADER,
+    JPEG_ICC_PIECE,
+    JPEG_XMP_HEADER,
+    Carried,
+    dpi_option,
+    found_in,
+)
+from lgs_cli.image_io.picture import Picture
+
+
+def decode(data: bytes, max_pixels: int) -> Picture:
+    """Decode a JPEG; of several pictures in one file, the first."""
+    notes: list[str] = []
+    image = JpegImageFile(io.BytesIO(data))
+    require_pixels(image.width * image.height, max_pixels)
+    image.decodermaxblock = max(len(data), image.decodermaxblock)  # one pass, not 64 KB a time
+    pixels = pillow.pixels_of(image, notes)
+    if "mp" in image.info:
+        notes.append("only the first picture of several was kept")
+    about = found_in(image, notes)
+    coding, recoded = _coding(image, data)
+    return Picture((pixels,), "jpeg", tuple(notes), data, coding=coding, recoded=recoded, **about)
+
+
+def _coding(image: JpegImageFile, data: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Say in Pillow's words how a JPEG was coded, and in ours what it has no words for."""
+    layers = image.layer[:3]
+    tables = [image.quantization[layer[3]] for layer in layers if layer[3] in image.quantization]
+    while len(tables) > 1 and tables[-1] == tables[-2]:
+        tables.pop()  # Pillow gives the last table to all components that are left
+    coding: dict[str, Any] = {"qtables": tables} if tables else {"quality": 95}
+    recoded: tuple[str, ...] = ()
+    if len(layers) == 3:
+        # The coarsest of libjpeg's usual samplings that loses nothing of the input's chroma.
+        wide = layers[0][1] // max(layers[1][1], layers[2][1], 1)
+        high = layers[0][2] // max(layers[1][2], layers[2][2], 1)
+        subsampling = (2 if high >= 2 else 1) if wide >= 2 else 0
+        coding["subsampling"] = subsampling
+        luma, name = _SUBSAMPLINGS[subsampling]
+        if tables and [layer[1:3] for layer in layers] != [luma, (1, 1), (1, 1)]:
+            recoded = (f"chroma subsampling became {name}",)
+        if image.mode == "RGB" and _stored_as_rgb(image):
+            coding["keep_rgb"] = True
+    coding["progressive"] = bool(image.info.get("progressive"))
+    coding["optimize"] = _has_own_huffman_tables(data)
+    return coding, recoded
+
+
+# By Pillow's numbers: the sampling factors of luma beside chroma of (1, 1), and what it is called.
+_SUBSAMPLINGS = (((1, 1), "4:4:4"), ((2, 1), "4:2:2"), ((2, 2), "4:2:0"))
+
+
+def _stored_as_rgb(image: JpegImageFile) -> bool:
+    """Tell an RGB JPEG from the usual YCbCr by libjpeg's own rule."""
+    if "jfif" in image.info:
+        return False
+    if "adobe_transform" in image.info:
+        return bool(image.info["adobe_transform"] == 0)
+    return bytes(layer[0] for layer in image.layer) == b"RGB"
+
+
+# DC and AC tables of the standard's annex K, for luma and for luma and chroma: 16 counts and the
+# symbols. A file with others was optimized, and would grow by some 5 % if coded with these.
+_STANDARD_HUFFMAN = (2 * 17 + 12 + 162, 2 * (2 * 17 + 12 + 162))
+
+
+def _has_own_huffman_tables(data: bytes) -> bool:
+    sizes = [len(body) for marker, body in _segments(data) if marker == 0xC4]
+    return bool(sizes) and sum(sizes) not in _STANDARD_HUFFMAN
+
+
+def encode(
+    picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
+) -> bytes:
+    """Encode as JPEG, coded as the picture was where that was a JPEG."""
+    if picture.format == "jpeg":
+        options = dict(picture.coding)
+    else:
+        options = {"quality": 95, "subsampling": 0, **dpi_option(picture)}
+    if quality is not None:
+        options.pop("qtables", None)
+        options["quality"] = quality
+    plain = pillow.save(frames[0], "JPEG", **options)
+    # Behind the start, the JFIF segment goes first, then metadata, then what Pillow wrote.
+    stop = 4 + int.from_bytes(plain[4:6]) if plain[2:4] == b"\xff\xe0" else 2
+    jfif = plain[2:stop]
+    if picture.format == "jpeg":
+        own = [
+            body
+            for marker, body in _segments(picture.data)
+            if marker == 0xE0 and body.startswith(b"JFIF\0")
+        ]
+        jfif, stop = (_segment(0xE0, own[0]), stop) if own else (b"", 2)
+    return b"".join((plain[:2], jfif, *_metadata(picture, carried), memoryview(plain)[stop:]))
+
+
+def _metadata(picture: Picture, carried: Carried) -> list[bytes]:
+    if picture.format == "jpeg":
+        return [
+            _segment(marker, body)
+            for marker, body in _segments(picture.data)
+            if marker in (0xE1, 0xED, 0xFE)
+            or (marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and carried.icc)
+        ]
+    segments = []
+    if carried.exif:
+        segments.append(_segment(0xE1, JPEG_EXIF_HEADER + carried.exif))
+    if carried.xmp:
+        segments.append(_segment(0xE1, JPEG_XMP_HEADER + carried.xmp))
+    if carried.icc:
+        starts = range(0, len(carried.icc), JPEG_ICC_PIECE)
+        for number, at in enumerate(starts, 1):
+            head = b"ICC_PROFILE\0" + bytes((number, len(starts)))
+            segments.append(_segment(0xE2, head + carried.icc[at : at + JPEG_ICC_PIECE]))
+    return segments
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield marker and body of each segment before the first scan."""
+    at = 2
+    while True:
+        at = data.find(b"\xff", at)
+        if at < 0 or at + 4 > len(data):
+            return
+        marker = data[at + 1]
+        if marker in (0x00, 0xFF):
+            at += 1 if marker else 2
+            continue
+        if marker in (0xDA, 0xD9):
+            return
+        if 0xD0 <= marker <= 0xD8 or marker == 0x01:
+            at += 2
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if length < 2 or at + 2 + length > len(data):
+            return
+        yield marker, data[at + 4 : at + 2 + length]
+        at += 2 + length
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body

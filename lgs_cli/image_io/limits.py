@@ -1,0 +1,25 @@
+"""How many pixels and frames are decoded, whatever the headers of a file say."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from lgs_cli.errors import ImageError
+
+DEFAULT_MAX_PIXELS = 500_000_000
+
+MAX_FRAMES = 10_000
+
+Image.MAX_IMAGE_PIXELS = None  # the limit is --max-pixels, checked here
+
+
+def require_pixels(count: int, max_pixels: int) -> None:
+    """Refuse more pixels than are allowed, over all frames together."""
+    if count > max_pixels:
+        raise ImageError(f"{count:,} pixels are more than --max-pixels {max_pixels:,}")
+
+
+def require_frames(count: int) -> None:
+    """Refuse more frames or pages than any honest file has."""
+    if count > MAX_FRAMES:
+        raise ImageError(f"{count:,} frames are more than {MAX_FRAMES:,}")

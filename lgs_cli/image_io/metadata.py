@@ -1,0 +1,104 @@
+"""EXIF, ICC profile, XMP and resolution: what is found in a file, and what a format takes over."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from lgs_cli.image_io.magic import title
+from lgs_cli.image_io.picture import Picture
+
+JPEG_SEGMENT = 65_533  # bytes in one, after its length
+JPEG_EXIF_HEADER = b"Exif\0\0"
+JPEG_XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+JPEG_ICC_PIECE = JPEG_SEGMENT - 14  # of a profile, which may lie in 255 segments
+
+_NOTHING = {"EXIF": 0, "ICC profile": 0, "XMP": 0}
+
+# Most bytes that a format holds of each, where there is a limit.
+_ROOM: dict[str, dict[str, int]] = {
+    "jpeg": {
+        "EXIF": JPEG_SEGMENT - len(JPEG_EXIF_HEADER),
+        "ICC profile": 255 * JPEG_ICC_PIECE,
+        "XMP": JPEG_SEGMENT - len(JPEG_XMP_HEADER),
+    },
+    "bmp": _NOTHING,
+    "jp2": _NOTHING,
+    "pnm": _NOTHING,
+}
+
+
+class Carried(NamedTuple):
+    """The metadata that a format takes over, and what of the picture it does not."""
+
+    exif: bytes | None
+    icc: bytes | None
+    xmp: bytes | None
+    losses: tuple[str, ...]
+
+
+def carry(picture: Picture, name: str) -> Carried:
+    """Tell what metadata of a picture goes over into a format."""
+    held = {"EXIF": picture.exif, "ICC profile": picture.icc, "XMP": picture.xmp}
+    losses = []
+    if name != picture.format:
+        for what, room in _ROOM.get(name, {}).items():
+            if len(held[what] or b"") > room:
+                held[what] = None
+                size = " of this size" if room else ""
+                losses.append(f"{title(name)} has no room for {what}{size}")
+    if _gray_becomes_color(picture, name):
+        losses.append("gray became RGB")
+        icc = held["ICC profile"]
+        if icc and icc[16:20] == b"GRAY":
+            held["ICC profile"] = None
+            losses.append("gray profile dropped")
+    return Carried(held["EXIF"], held["ICC profile"], held["XMP"], tuple(losses))
+
+
+def _gray_becomes_color(picture: Picture, name: str) -> bool:
+    pixels = picture.frames[0]
+    if pixels.ndim == 2:
+        return name == "webp"
+    return pixels.shape[2] == 2 and name in ("webp", "avif", "bmp")
+
+
+def found_in(image: Image.Image, notes: list[str]) -> dict[str, Any]:
+    """Return the metadata that Pillow found in a file, as :class:`Picture` takes it."""
+    exif = image.info.get("exif")
+    icc = image.info.get("icc_profile")
+    if icc and image.mode == "CMYK":
+        icc = None
+        notes.append("CMYK profile dropped")
+    return {
+        "exif": exif.removeprefix(JPEG_EXIF_HEADER) or None if exif else None,
+        "icc": icc or None,
+        "xmp": as_bytes(image.info.get("xmp")),
+        "dpi": dpi(image),
+    }
+
+
+def as_bytes(value: Any) -> bytes | None:
+    """Return the bytes of what Pillow may hand over as text, or as a part of a buffer."""
+    return (value.encode() if isinstance(value, str) else bytes(value)) if value else None
+
+
+def dpi(image: Image.Image) -> tuple[float, float] | None:
+    """Return the resolution that Pillow found in a file, where it makes sense."""
+    try:
+        x, y = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (x, y) if 0 < x < 65536 and 0 < y < 65536 else None
+
+
+def dpi_option(picture: Picture) -> dict[str, Any]:
+    """Return a picture's resolution as options for Pillow's writers."""
+    return {"dpi": picture.dpi} if picture.dpi else {}
+
+
+def metadata_options(carried: Carried) -> dict[str, Any]:
+    """Return metadata as options for Pillow's writers."""
+    options = {"exif": carried.exif, "icc_profile": carried.icc, "xmp": carried.xmp}
+    return {key: value for key, value in options.items() if value}

@@ -1,0 +1,95 @@
+"""Pillow's images to arrays and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from lgs_cli.errors import ImageError
+from lgs_cli.image_io.picture import Picture
+
+# What each of Pillow's modes becomes, and what is to be said of it.
+_MODES = {
+    "L": ("L", None),
+    "LA": ("LA", None),
+    "RGB": ("RGB", None),
+    "RGBA": ("RGBA", None),
+    "1": ("L", "1 bit became 8-bit gray"),
+    "P": ("RGB", "palette became RGB"),
+    "PA": ("RGBA", "palette became RGB"),
+    "CMYK": ("RGB", "CMYK became RGB"),
+    "YCbCr": ("RGB", None),
+    "La": ("LA", None),
+    "RGBa": ("RGBA", None),
+    "RGBX": ("RGB", None),
+}
+
+
+def pixels_of(image: Image.Image, notes: list[str]) -> NDArray[Any]:
+    """Turn an image into an array of the kinds that :class:`Picture` knows."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return _deep_gray(image)
+    if mode in ("I", "F"):
+        kind = "32-bit integer" if mode == "I" else "floating-point"
+        raise ImageError(f"{kind} samples are not supported")
+    if mode not in _MODES:
+        raise ImageError(f"{mode} colors are not supported")
+    target, note = _MODES[mode]
+    if note:
+        notes.append(note)
+    if "transparency" in image.info:
+        target = {"L": "LA", "RGB": "RGBA"}.get(target, target)
+        if mode == "1":  # Pillow has no way from there to alpha
+            image = image.convert("L")
+    return np.asarray(image if image.mode == target else image.convert(target))
+
+
+def _deep_gray(image: Image.Image) -> NDArray[Any]:
+    gray = np.asarray(image).astype(np.uint16, copy=False)
+    if "transparency" not in image.info:
+        return gray
+    clear = gray == image.info["transparency"]
+    return np.dstack([gray, np.where(clear, 0, 65535).astype(np.uint16)])
+
+
+def frames_of(
+    image: ImageFile.ImageFile, notes: list[str]
+) -> tuple[tuple[NDArray[Any], ...], tuple[float, ...]]:
+    """Return every frame, and the milliseconds each shows where there are several."""
+    count = getattr(image, "n_frames", 1)
+    frames, durations = [], []
+    for index in range(count):
+        image.seek(index)
+        image.load()
+        frames.append(pixels_of(image, notes))
+        durations.append(float(image.info.get("duration", 0)))
+    return tuple(frames), tuple(durations) if count > 1 else ()
+
+
+def save(pixels: NDArray[Any], format: str, **options: Any) -> bytes:
+    """Encode one array."""
+    out = io.BytesIO()
+    _image(pixels).save(out, format, **options)
+    return out.getvalue()
+
+
+def save_frames(
+    picture: Picture, frames: Sequence[NDArray[Any]], format: str, **options: Any
+) -> bytes:
+    """Encode the frames of a picture, as an animation where it is one."""
+    if picture.durations:
+        options["save_all"] = True
+        options["append_images"] = [_image(frame) for frame in frames[1:]]
+        options["duration"] = [round(duration) for duration in picture.durations]
+        options["loop"] = picture.loop
+    return save(frames[0], format, **options)
+
+
+def _image(pixels: NDArray[Any]) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(pixels))

@@ -1,0 +1,289 @@
+"""PNG and APNG: taken apart by chunks, so that metadata and frames go over as they are."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import PngImagePlugin
+from PIL.PngImagePlugin import PngImageFile
+
+from lgs_cli.errors import ImageError
+from lgs_cli.image_io import opencv, pillow
+from lgs_cli.image_io.channels import with_alpha, without_needless_alpha
+from lgs_cli.image_io.limits import require_frames, require_pixels
+from lgs_cli.image_io.metadata import Carried, found_in
+from lgs_cli.image_io.picture import Picture
+
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # 1 MB refuses files with large but real ICC profiles
+
+_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+# Chunks that say something about the picture whatever its color type, and stay true of it.
+_KEPT = frozenset(
+    {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"eXIf"}
+    | {b"tEXt", b"zTXt", b"iTXt"}
+)
+
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    body: memoryview
+
+
+def _chunks(data: bytes) -> list[_Chunk]:
+    chunks = []
+    view = memoryview(data)
+    at = len(_MAGIC)
+    while True:
+        if at + 12 > len(data):
+            raise ImageError("truncated PNG")
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if at + 12 + length > len(data):
+            raise ImageError("truncated PNG")
+        chunks.append(_Chunk(kind, view[at + 8 : at + 8 + length]))
+        if kind == b"IEND":
+            return chunks
+        at += 12 + length
+
+
+def _chunk(kind: bytes, *bodies: bytes | memoryview) -> bytes:
+    body = b"".join(bodies)
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _file(header: bytes, *chunks: bytes) -> bytes:
+    return b"".join((_MAGIC, _chunk(b"IHDR", header), *chunks, _chunk(b"IEND")))
+
+
+# ----------------------------------------------------------------------------------- decoding
+
+
+def decode(data: bytes, max_pixels: int) -> Picture:
+    """Decode a PNG, with all frames of an animated one."""
+    chunks = _chunks(data)
+    width, height = struct.unpack_from(">II", chunks[0].body)
+    kinds = [chunk.kind for chunk in chunks]
+    animated = b"acTL" in kinds and b"fcTL" in kinds and kinds.index(b"acTL") < kinds.index(b"IDAT")
+    count = kinds.count(b"fcTL") if animated else 1
+    require_pixels(width * height * count, max_pixels)
+    require_frames(count)
+    notes: list[str] = []
+    image = PngImageFile(io.BytesIO(data))
+    image.load()
+    about = {"data": data, **found_in(image, notes)}
+    if animated:
+        return _decode_animation(chunks, about)
+    return Picture((_pixels(image, data, notes),), "png", tuple(notes), **about)
+
+
+def _pixels(image: PngImageFile, data: bytes, notes: list[str]) -> NDArray[Any]:
+    depth, color = data[24], data[25]
+    if depth == 16 and color in (2, 4, 6):
+        pixels = opencv.decode_deep(data, image.size)
+        return np.ascontiguousarray(pixels[..., [0, 3]]) if color == 4 else pixels
+    if color == 0 and depth in (2, 4):
+        notes.append(f"{depth} bits became 8-bit gray")
+        if "transparency" in image.info:  # Pillow scales the samples, but not this one
+            image.info["transparency"] *= 255 // (2**depth - 1)
+    return pillow.pixels_of(image, notes)
+
+
+class _Control(NamedTuple):
+    width: int
+    height: int
+    left: int
+    top: int
+    numerator: int
+    denominator: int
+    disposal: int
+    blend: int
+
+
+def _decode_animation(chunks: list[_Chunk], about: dict[str, Any]) -> Picture:
+    """Composite the frames of an APNG, at any depth and by the specification's blending.
+
+    Pillow blends half-transparent pixels otherwise than the specification, and at 8 bits.
+    """
+    header = bytes(chunks[0].body)
+    width, height = struct.unpack_from(">II", header)
+    shared = [_chunk(*chunk) for chunk in chunks if chunk.kind in (b"PLTE", b"tRNS")]
+    still: list[memoryview] = []  # what lies before the first frame, and is none
+    controls: list[_Control] = []
+    parts: list[list[memoryview]] = []
+    for kind, body in chunks:
+        if kind == b"fcTL":
+            controls.append(_Control(*struct.unpack_from(">4x4IHHBB", body)))
+            parts.append([])
+        elif kind == b"IDAT":
+            (parts[-1] if parts else still).append(body)
+        elif kind == b"fdAT" and parts:
+            parts[-1].append(body[4:])
+    notes: list[str] = []
+
+    def decoded(width: int, height: int, part: list[memoryview]) -> NDArray[Any]:
+        if not part:
+            raise ImageError("truncated PNG: a frame has no data")
+        head = struct.pack(">II", width, height) + header[8:]
+        data = _file(head, *shared, *(_chunk(b"IDAT", body) for body in part))
+        image = PngImageFile(io.BytesIO(data))
+        image.load()
+        return with_alpha(_pixels(image, data, notes))
+
+    frames = []
+    canvas: NDArray[Any] | None = None
+    for control, part in zip(controls, parts, strict=True):
+        if control.left + control.width > width or control.top + control.height > height:
+            raise ImageError("broken PNG: a frame lies outside the picture")
+        piece = decoded(control.width, control.height, part)
+        if canvas is None:
+            # Transparent black is what lies under the first frame and what disposal leaves.
+            canvas = np.zeros((height, width, piece.shape[2]), piece.dtype)
+        before = canvas.copy()
+        region = canvas[
+            control.top : control.top + control.height, control.left : control.left + control.width
+        ]
+        region[...] = _over(piece, region) if control.blend == 1 else piece
+        frames.append(canvas.copy())
+        if control.disposal == 1 or (control.disposal == 2 and len(frames) == 1):
+            region[...] = 0
+        elif control.disposal == 2:
+            canvas = before
+    stills = [decoded(width, height, still)] if still else []
+    whole = (*stills, *frames)
+    has_alpha = header[9] in (4, 6) or any(chunk.kind == b"tRNS" for chunk in chunks)
+    return Picture(
+        whole if has_alpha else without_needless_alpha(whole),
+        "png",
+        tuple(dict.fromkeys(notes)),
+        durations=(
+            *(0.0 for _ in stills),
+            *(1000 * c.numerator / (c.denominator or 100) for c in controls),
+        ),
+        loop=next(int.from_bytes(body[4:8]) for kind, body in chunks if kind == b"acTL"),
+        coding={"still": bool(stills)},
+        **about,
+    )
+
+
+def _over(front: NDArray[Any], back: NDArray[Any]) -> NDArray[Any]:
+    """Blend as the APNG specification's APNG_BLEND_OP_OVER (PNG third edition, 13.16) says."""
+    white = np.iinfo(front.dtype).max
+    front_alpha = front[..., -1:] / white
+    back_alpha = back[..., -1:] / white * (1 - front_alpha)
+    alpha = front_alpha + back_alpha
+    mixed = front[..., :-1] * front_alpha + back[..., :-1] * back_alpha
+    colors = np.divide(mixed, alpha, out=np.zeros_like(mixed), where=alpha > 0)
+    blended: NDArray[Any] = np.rint(np.dstack([colors, alpha * white])).astype(front.dtype)
+    return blended
+
+
+# ----------------------------------------------------------------------------------- encoding
+
+
+def encode(
+    picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
+) -> bytes:
+    """Encode as PNG, animated where the picture is."""
+    header, samples = _compressed(frames[0], 6)
+    metadata = _metadata(picture, carried)
+    if not picture.durations:
+        return _file(header, *metadata, _chunk(b"IDAT", samples))
+    first = int(bool(picture.coding.get("still")))  # of the frames that move
+    chunks = [*metadata, _chunk(b"acTL", struct.pack(">II", len(frames) - first, picture.loop))]
+    if first:
+        chunks.append(_chunk(b"IDAT", samples))
+    sequence = 0
+    for index in range(first, len(frames)):
+        left, top, pixels = 0, 0, frames[index]
+        if index > first:
+            left, top, pixels = _changed(frames[index - 1], pixels)
+        delay = Fraction(picture.durations[index] / 1000).limit_denominator(65535)
+        if delay > 65535:
+            raise ImageError("PNG holds no frame duration above 65,535 seconds")
+        control = struct.pack(
+            ">5IHHBB", sequence, pixels.shape[1], pixels.shape[0], left, top,
+            delay.numerator, delay.denominator, 0, 0,
+        )  # fmt: skip
+        chunks.append(_chunk(b"fcTL", control))
+        sequence += 1
+        if index == 0:
+            chunks.append(_chunk(b"IDAT", samples))
+        else:
+            samples = _compressed(pixels, 6)[1]
+            chunks.append(_chunk(b"fdAT", struct.pack(">I", sequence), samples))
+            sequence += 1
+    return _file(header, *chunks)
+
+
+def encode_png(pixels: NDArray[Any]) -> bytes:
+    """Encode a picture of our own making as PNG, fast rather than small.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16.
+
+    Returns
+    -------
+    bytes
+        The PNG file.
+    """
+    header, samples = _compressed(pixels, 1)
+    return _file(header, _chunk(b"IDAT", samples))
+
+
+def _metadata(picture: Picture, carried: Carried) -> list[bytes]:
+    if picture.format == "png":
+        return [
+            _chunk(*chunk)
+            for chunk in _chunks(picture.data)
+            if chunk.kind in _KEPT and (chunk.kind != b"iCCP" or carried.icc)
+        ]
+    chunks = []
+    if carried.icc:
+        chunks.append(_chunk(b"iCCP", b"ICC profile\0\0", zlib.compress(carried.icc)))
+    if picture.dpi:
+        x, y = (round(value / 0.0254) for value in picture.dpi)
+        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", x, y, 1)))
+    if carried.exif:
+        chunks.append(_chunk(b"eXIf", carried.exif))
+    if carried.xmp:
+        chunks.append(_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", carried.xmp))
+    return chunks
+
+
+def _compressed(pixels: NDArray[Any], level: int) -> tuple[bytes, bytes]:
+    """Return the header and the compressed samples of an array as PNG stores them."""
+    if pixels.dtype == np.uint8 or pixels.ndim == 2:
+        chunks = _chunks(pillow.save(pixels, "PNG", compress_level=level))
+        samples = b"".join(chunk.body for chunk in chunks if chunk.kind == b"IDAT")
+        return bytes(chunks[0].body), samples
+    # Pillow writes no 16-bit color, and OpenCV no gray with alpha.
+    height, width, channels = pixels.shape
+    rows = np.ascontiguousarray(pixels, ">u2").reshape(height, -1).view(np.uint8)
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = 2  # the filter "Up": what the row above leaves
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    color = {2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
+    return header, zlib.compress(filtered.tobytes(), level)
+
+
+def _changed(before: NDArray[Any], after: NDArray[Any]) -> tuple[int, int, NDArray[Any]]:
+    """Return left, top and pixels of the smallest rectangle in which two frames differ."""
+    differs = before != after
+    if differs.ndim == 3:
+        differs = differs.any(axis=2)
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    if not rows.size:
+        return 0, 0, after[:1, :1]
+    left, top = int(columns[0]), int(rows[0])
+    return left, top, after[top : rows[-1] + 1, left : columns[-1] + 1]

@@ -1,0 +1,45 @@
+"""The bytes of a file, where it is one."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from lgs_cli.errors import ImageError
+from lgs_cli.image_io.magic import format_of, why_unknown
+
+_KINDS: dict[int, str] = {
+    stat.S_IFDIR: "is a directory",
+    stat.S_IFIFO: "is a FIFO",
+    stat.S_IFSOCK: "is a socket",
+    stat.S_IFCHR: "is a device",
+    stat.S_IFBLK: "is a device",
+}
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a regular file whole; where it starts like no image, no more than its head."""
+    try:
+        # stat before open: opening a FIFO or a device can block, or do things.
+        _require_regular(os.stat(path).st_mode)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as file:
+            _require_regular(os.fstat(descriptor).st_mode)
+            head = file.read(4096)
+            if head and format_of(head) is None:
+                raise ImageError(why_unknown(head))
+            return head + file.read()
+    except FileNotFoundError as error:
+        reason = "broken link" if os.path.islink(path) else "no such file"
+        raise ImageError(reason) from error
+    except OSError as error:
+        raise ImageError((error.strerror or str(error)).lower()) from error
+    except ValueError as error:  # a NUL in the path
+        raise ImageError("not a valid path") from error
+    except MemoryError as error:
+        raise ImageError("not enough memory") from error
+
+
+def _require_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise ImageError(_KINDS.get(stat.S_IFMT(mode), "not a regular file"))

@@ -1,0 +1,166 @@
+"""Fixtures that several tests share: pictures, image files, the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from image_files import animation, pillow, png_by_hand, written_by_tifffile
+from PIL import Image
+from skimage import data as shipped
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Lgs:
+    """The real command line, in a directory of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "PYTHONUTF8": "1",
+        }  # fmt: skip
+
+    def command(self, *arguments: object) -> list[str]:
+        return [
+            sys.executable,
+            "-W",
+            "error",
+            "-m",
+            "lgs_cli",
+            *map(os.fspath, map(str, arguments)),
+        ]
+
+    def start(self, *arguments: object, **options) -> subprocess.Popen:
+        """Start it without waiting, as the leader of a session."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            start_new_session=True,
+            **options,
+        )
+
+    def __call__(
+        self, *arguments: object, input: bytes | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess:
+        """Run it to its end; stdout stays bytes, stderr becomes text."""
+        run = subprocess.run(
+            self.command(*arguments),
+            cwd=cwd or self.folder,
+            env=self.environment,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            timeout=120,
+        )
+        run.stderr = run.stderr.decode()
+        assert "Traceback" not in run.stderr, run.stderr
+        return run
+
+
+@pytest.fixture
+def lgs(tmp_path):
+    return Lgs(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def photographs():
+    """Three photographs of 180 × 120, uint8 RGB, as pictures of Pillow."""
+    data = pytest.importorskip("skimage.data")
+    corners = {"astronaut": (150, 0), "chelsea": (100, 60), "coffee": (200, 120)}
+    return [
+        Image.fromarray(getattr(data, name)()[top : top + 120, left : left + 180])
+        for name, (left, top) in corners.items()
+    ]
+
+
+@pytest.fixture
+def photos(tmp_path, photographs):
+    """A folder of three photographs, as JPEG."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, picture in zip(("a.jpg", "b.jpg", "c.jpg"), photographs, strict=True):
+        picture.save(folder / name, quality=90)
+    return folder
+
+
+def snapshot(*folders: Path) -> dict[str, tuple[object, ...]]:
+    """Take down all there is below some folders, so that any change shows."""
+    found = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            status = path.lstat()
+            content = ""
+            if path.is_file():
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path)] = status.st_mode, status.st_mtime_ns, content
+    return found
+
+
+def files_below(folder: Path) -> set[str]:
+    """Name all files below a folder but the manifest of lgs."""
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if not path.is_dir() and path.name != ".lgs-manifest.jsonl"
+    }
+
+
+@pytest.fixture(scope="module")
+def rgb() -> np.ndarray:
+    return shipped.astronaut()[40:160, 150:331].copy()
+
+
+@pytest.fixture(scope="module")
+def pixels(rgb: np.ndarray) -> dict[str, np.ndarray]:
+    """A photograph as every kind of array that a Picture can hold."""
+    height, width = rgb.shape[:2]
+    alpha = np.linspace(0, 255, height * width).reshape(height, width).astype(np.uint8)
+    low_bits = np.random.default_rng(5).integers(0, 256, (height, width, 4), dtype=np.uint16)
+    kinds = {
+        "gray": rgb[..., 1],
+        "gray-alpha": np.dstack([rgb[..., 1], alpha]),
+        "rgb": rgb,
+        "rgba": np.dstack([rgb, alpha]),
+    }
+    for name, array in list(kinds.items()):
+        low = low_bits[..., 0] if array.ndim == 2 else low_bits[..., : array.shape[2]]
+        kinds[f"{name}-16"] = array.astype(np.uint16) * 256 + low
+    return {name: np.ascontiguousarray(array) for name, array in kinds.items()}
+
+
+@pytest.fixture(scope="module")
+def moving(pixels: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return [np.roll(pixels["rgba"], 9 * shift, axis=1).copy() for shift in range(4)]
+
+
+@pytest.fixture(scope="module")
+def one_of_each(pixels: dict[str, np.ndarray], moving: list[np.ndarray]) -> dict[str, bytes]:
+    rgb, deep = pixels["rgb"], pixels["rgb-16"]
+    return {
+        "jpeg": pillow(rgb, "JPEG", quality=85),
+        "jpeg progressive": pillow(rgb, "JPEG", progressive=True),
+        "png": pillow(rgb, "PNG"),
+        "png 16": png_by_hand(deep),
+        "apng": animation(moving, "PNG", duration=30),
+        "webp": pillow(rgb, "WEBP"),
+        "webp lossless": pillow(rgb, "WEBP", lossless=True),
+        "webp animated": animation(moving, "WEBP", duration=30),
+        "tiff": pillow(rgb, "TIFF"),
+        "tiff lzw": pillow(rgb, "TIFF", compression="tiff_lzw"),
+        "tiff tifffile": written_by_tifffile(rgb, compression="zlib"),
+        "tiff 16": written_by_tifffile(deep),
+        "bmp": pillow(rgb, "BMP"),
+        "avif": pillow(rgb, "AVIF"),
+        "jp2": pillow(rgb, "JPEG2000"),
+        "j2k": pillow(rgb, "JPEG2000", no_jp2=True),
+        "pnm": pillow(rgb, "PPM"),
+        "pnm plain": b"P3 40 30 255\n" + b" ".join(b"%d" % v for v in rgb[:30, :40].ravel()),
+        "gif": animation([f[..., :3] for f in moving], "GIF", duration=30),
+    }

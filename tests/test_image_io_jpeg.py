@@ -1,0 +1,148 @@
+"""JPEG: how it was coded, and its segments, stay."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from image_files import (
+    EXIF,
+    IMAGENET,
+    by_opencv,
+    chunk,
+    encoded_by_opencv,
+    opened,
+    pillow,
+    png_by_hand,
+)
+from PIL import Image, JpegImagePlugin
+
+from lgs_cli.image_io import decode, encode, losses, read
+
+
+def jpeg_structure(data: bytes) -> tuple[Any, ...]:
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    tables = [image.quantization[layer[3]] for layer in image.layer]
+    return tables, [layer[1:3] for layer in image.layer], bool(image.info.get("progressive"))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("quality", [35, 92])
+def test_jpeg_keeps_tables_sampling_and_order(
+    quality: int, subsampling: int, progressive: bool, rgb: np.ndarray
+) -> None:
+    source = pillow(rgb, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive)
+    picture = decode(source)
+    found = encode(picture, picture.frames)
+    assert jpeg_structure(found) == jpeg_structure(source)
+    assert abs(len(found) / len(source) - 1) < 0.03
+    assert losses(picture) == ()
+
+
+def test_jpeg_with_three_tables_and_gray(rgb: np.ndarray) -> None:
+    tables = [[i % 60 + k for i in range(64)] for k in (2, 7, 30)]
+    source = pillow(rgb, "JPEG", qtables=tables)
+    assert jpeg_structure(source)[0] == tables
+    picture = decode(source)
+    assert jpeg_structure(encode(picture, picture.frames)) == jpeg_structure(source)
+    gray = decode(pillow(rgb[..., 0], "JPEG", qtables=tables[:1]))
+    assert gray.frames[0].ndim == 2
+    assert jpeg_structure(encode(gray, gray.frames))[0] == tables[:1]
+
+
+def test_jpeg_optimized_stays_as_small(rgb: np.ndarray) -> None:
+    source = pillow(rgb, "JPEG", quality=90, optimize=True)
+    picture = decode(source)
+    assert abs(len(encode(picture, picture.frames)) / len(source) - 1) < 0.02
+
+
+def test_jpeg_stored_as_rgb_stays_so(rgb: np.ndarray) -> None:
+    source = pillow(rgb, "JPEG", quality=95, keep_rgb=True)
+    picture = decode(source)
+    found = encode(picture, picture.frames)
+    assert jpeg_structure(found) == jpeg_structure(source)
+    np.testing.assert_allclose(by_opencv(found).astype(int), rgb, atol=30)
+    assert np.abs(by_opencv(found).astype(int) - rgb).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("factor", "kept"),
+    [
+        (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440, "4:4:4"),
+        (cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411, "4:2:2"),
+    ],
+)
+def test_jpeg_with_rare_sampling_loses_no_chroma(factor: int, kept: str, rgb: np.ndarray) -> None:
+    source = encoded_by_opencv(rgb, ".jpg", cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor)
+    picture = decode(source)
+    assert losses(picture) == (f"chroma subsampling became {kept}",)
+    found = np.asarray(opened(encode(picture, picture.frames))).astype(int)
+    assert np.abs(found - picture.frames[0]).mean() < 2
+
+
+def test_jpeg_quality_replaces_tables_and_keeps_sampling(rgb: np.ndarray) -> None:
+    picture = decode(pillow(rgb, "JPEG", quality=95, subsampling=0))
+    found = encode(picture, picture.frames, quality=50)
+    assert jpeg_structure(found)[:2] == jpeg_structure(
+        pillow(rgb, "JPEG", quality=50, subsampling=0)
+    )[:2]  # fmt: skip
+
+
+def test_jpeg_from_another_format_has_full_chroma(rgb: np.ndarray) -> None:
+    picture = decode(pillow(rgb, "PNG"))
+    tables, sampling, _ = jpeg_structure(encode(picture, [rgb], format="jpeg"))
+    assert sampling == [(1, 1)] * 3
+    assert tables == jpeg_structure(pillow(rgb, "JPEG", quality=95))[0]
+
+
+def test_jpeg_other_segments_go_over_too(rgb: np.ndarray) -> None:
+    comment, iptc = b"by hand", b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\0"
+    plain = pillow(rgb, "JPEG", comment=comment, dpi=(240, 120), exif=b"Exif\0\0" + EXIF)
+    source = plain[:2] + plain[2:20] + struct.pack(">HH", 0xFFED, len(iptc) + 2) + iptc + plain[20:]
+    picture = decode(source)
+    found = encode(picture, picture.frames)
+    assert found[2:20] == source[2:20]
+    assert opened(found).info["comment"] == comment
+    assert iptc in found
+    assert found.count(b"Exif\0\0") == 1
+
+
+def test_jpeg_photos_of_phones(rgb: np.ndarray) -> None:
+    second = Image.fromarray(rgb[::-1].copy())
+    mpo = pillow(Image.fromarray(rgb), "MPO", save_all=True, append_images=[second], quality=90)
+    picture = decode(mpo)
+    assert (picture.format, len(picture.frames)) == ("jpeg", 1)
+    assert picture.notes == ("only the first picture of several was kept",)
+    found = encode(picture, picture.frames)
+    assert getattr(opened(found), "n_frames", 1) == 1
+    assert b"MPF\0" not in found
+    trailing = decode(pillow(rgb, "JPEG") + b"\0\0\0\x18ftypmp42" + bytes(5000))
+    assert trailing.frames[0].shape == rgb.shape
+
+
+@pytest.mark.skipif(not IMAGENET.is_dir(), reason="shared/data/imagenet is absent")
+def test_real_photographs_keep_everything_but_the_pixels() -> None:
+    sizes = []
+    for path in sorted(IMAGENET.glob("*.[jJ]*"))[:60]:
+        picture = read(str(path))
+        found = encode(picture, picture.frames)
+        assert jpeg_structure(found) == jpeg_structure(picture.data), path.name
+        again = decode(found)
+        assert (again.exif, again.icc, again.xmp) == (picture.exif, picture.icc, picture.xmp)
+        np.testing.assert_array_equal(np.asarray(opened(picture.data)), picture.frames[0])
+        sizes.append(len(found) / len(picture.data))
+    assert len(sizes) == 60
+    assert 0.97 < np.mean(sizes) < 1.03
+
+
+def test_metadata_too_large_for_jpeg_is_reported(rgb: np.ndarray) -> None:
+    huge = b"MM\0*\0\0\0\x08\0\0\0\0\0\0" + bytes(70_000)
+    picture = decode(png_by_hand(rgb, chunk(b"eXIf", huge)))
+    assert picture.exif == huge
+    assert losses(picture, "jpeg") == ("JPEG has no room for EXIF of this size",)
+    assert decode(encode(picture, picture.frames, format="jpeg")).exif is None
