@@ -555,6 +555,17 @@ def test_a_weak_attack_is_called_weak(model, photographs):
     assert "of 24 undefended photographs" in warning
 
 
+def test_a_gradient_that_does_not_exist_is_refused_before_the_work(model, photographs):
+    told = []
+    with pytest.raises(UsageError, match="jpeg has no relaxed gradient"):
+        score.evaluate(
+            model, photographs, [parse_defense("lgs"), parse_defense("jpeg")],
+            [parse_attack("lavan")], params=EvaluateParams(adaptive=True, backward="relaxed"),
+            progress=lambda what, count: told.append(what),
+        )  # fmt: skip
+    assert told == []
+
+
 def test_zero_gradients_are_told(photographs):
     class Dead(torch.nn.Module):
         """Right on every image, and flat: it sees pixels rounded to 8 bits of its own."""

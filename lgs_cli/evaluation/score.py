@@ -17,7 +17,7 @@ from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import attacks, craft, dataset
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.dataset import Images, Photograph
-from lgs_cli.evaluation.models import Model
+from lgs_cli.evaluation.models import Model, require_gradients
 from lgs_cli.evaluation.settings import (
     AttackSpec,
     DefenseSpec,
@@ -188,6 +188,13 @@ def evaluate(
     """
     params = params or EvaluateParams()
     tell = progress or _silent
+    if blind or params.adaptive:
+        # what is refused is refused before the work, not hours into it
+        require_gradients(model, "an attack")
+        from lgs_cli.evaluation import bpda
+
+        for spec in defenses if params.adaptive else ():
+            bpda.layer(spec.chain, params.backward)
     images, left, population = choose(model, photographs, params)
     sources: list[AttackSpec | Path] = [*blind, *folders]
     columns = [attacked(model, images, left, attack, params, tell, keep) for attack in sources]
