@@ -4,7 +4,7 @@ Run from the repository's root, with the data beside it (shared/data):
 
     python tests/benchmarks/table.py [--count 100] [--adaptive-count 32]
 
-It takes about an hour on two cores; the photographs and every draw are the same each time.
+It takes about half an hour on two cores; the photographs and every draw are the same each time.
 """
 
 from __future__ import annotations
