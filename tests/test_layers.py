@@ -23,7 +23,7 @@ LAYERS = [
     ["defenses.params"],
     ["defenses"],
     ["defenses.*"],
-    ["storage", "files", "visualize", "image_io"],
+    ["storage", "files", "visualize", "image_io", "image_io.*"],
     ["pipeline"],
     ["manifest", "outputs", "report", "batch"],
     ["run"],
