@@ -1,0 +1,211 @@
+"""Attack many photographs, batch by batch, in memory or from folder to folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lgs_cli import image_io, storage
+from lgs_cli.defenses.chain import Chain
+from lgs_cli.errors import UsageError
+from lgs_cli.evaluation import attacks, dataset
+from lgs_cli.evaluation.attacks import Attacked
+from lgs_cli.evaluation.dataset import Images, Photograph
+from lgs_cli.evaluation.models import Model, require_gradients
+from lgs_cli.evaluation.settings import LavanParams, PatchParams
+
+if TYPE_CHECKING:
+    from lgs_cli.evaluation.patch import Patch
+
+
+def patches(
+    model: Model,
+    params: LavanParams | PatchParams,
+    material: Images,
+    batch_size: int = 16,
+    chain: Chain = (),
+    backward: str = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> list[Patch]:
+    """Read or train the patches that an attack pastes.
+
+    Parameters
+    ----------
+    model : Model
+        The model under attack.
+    params : LavanParams or PatchParams
+        The attack; LaVAN needs no patch.
+    material : Images
+        What to train on.
+    batch_size : int
+        Images in one training step.
+    chain : tuple of Step
+        Defenses inside the training loop.
+    backward : str
+        Their gradient, see :func:`lgs_cli.evaluation.bpda.layer`.
+    progress : callable, optional
+        Called with 1 after every training step.
+
+    Returns
+    -------
+    list of Patch
+
+    Raises
+    ------
+    LgsError
+        Where a patch file cannot be read, or the model gives no gradient to train with.
+    """
+    if isinstance(params, LavanParams):
+        return []
+    differentiable = require_gradients(model, "an attack")
+    from lgs_cli.evaluation import bpda, patch
+
+    if params.apply:
+        return patch.read(Path(params.apply))
+    through = bpda.layer(chain, backward) if chain else None
+    labels = _labels(model, material).tolist()
+    return [
+        patch.train(differentiable, material.pixels, labels, params, through, batch_size, progress)
+    ]
+
+
+def craft(
+    model: Model,
+    batches: Iterable[Images],
+    params: LavanParams | PatchParams,
+    chain: Chain = (),
+    backward: str = "auto",
+    pasted: Sequence[Patch] = (),
+) -> Iterator[tuple[NDArray[np.uint8], list[Attacked]]]:
+    """Attack batches of images.
+
+    Parameters
+    ----------
+    model : Model
+        The model under attack.
+    batches : iterable of Images
+        What to attack. Where a label is not known, the model's own answer stands for it.
+    params : LavanParams or PatchParams
+        The attack.
+    chain : tuple of Step
+        Defenses that LaVAN goes through.
+    backward : str
+        Their gradient, see :func:`lgs_cli.evaluation.bpda.layer`.
+    pasted : sequence of Patch
+        What :func:`patches` returned.
+
+    Yields
+    ------
+    pixels : ndarray
+        uint8 (N, H, W, 3) RGB, the attacked images of a batch.
+    records : list of Attacked
+        One for each.
+
+    Raises
+    ------
+    UsageError
+        Where the model gives no gradients, or the attack does not fit the images or the model.
+    """
+    differentiable = require_gradients(model, "an attack")
+    from lgs_cli.evaluation import bpda, lavan, patch
+
+    through = bpda.layer(chain, backward) if chain else None
+    first = 0
+    for batch in batches:
+        labels = _labels(model, batch).tolist()
+        if isinstance(params, LavanParams):
+            yield lavan.attack(differentiable, batch.pixels, labels, batch.names, params, through)
+        else:
+            yield patch.paste(
+                differentiable, pasted, batch.pixels, labels, batch.names, params, through, first
+            )
+        first += len(batch)
+
+
+def _labels(model: Model, images: Images) -> NDArray[np.int64]:
+    if (images.labels >= 0).all():
+        return images.labels
+    return np.where(images.labels < 0, model.predict(images.pixels), images.labels)
+
+
+def attack_folder(
+    model: Model,
+    photographs: Sequence[Photograph],
+    output: Path,
+    params: LavanParams | PatchParams,
+    *,
+    chain: Chain = (),
+    backward: str = "auto",
+    batch_size: int = 16,
+    training: Sequence[Photograph] = (),
+    progress: Callable[[str, int], None] | None = None,
+) -> list[Attacked]:
+    """Attack photographs, and write them as PNG with their records.
+
+    Parameters
+    ----------
+    model : Model
+        The model under attack.
+    photographs : sequence of Photograph
+        What to attack.
+    output : Path
+        Where the images, ``attacks.jsonl`` and, where one was trained, ``patch.png`` go. Nothing
+        else may be there.
+    params : LavanParams or PatchParams
+        The attack.
+    chain : tuple of Step
+        Defenses inside the attack's loop.
+    backward : str
+        Their gradient, see :func:`lgs_cli.evaluation.bpda.layer`.
+    batch_size : int
+        Images attacked at once.
+    training : sequence of Photograph
+        What a patch is trained on; by default the photographs themselves.
+    progress : callable, optional
+        Called with what is being done and how many more images, or steps, are done.
+
+    Returns
+    -------
+    list of Attacked
+        One for each photograph.
+
+    Raises
+    ------
+    UsageError
+        Where the output is not empty, or two photographs would become one file.
+    LgsError
+        Where the model, a photograph or a parameter cannot be used.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{output} is there already and not an empty directory")
+    files = [attacks.file_name(photograph.name) for photograph in photographs]
+    if len(set(files)) < len(files):
+        twice = next(file for file in files if files.count(file) > 1)
+        raise UsageError(f"two photographs would both become {twice}")
+    tell = progress or (lambda what, count: None)
+    size, pasted = batch_size, []
+    if isinstance(params, PatchParams):
+        # read in full only here: a patch is trained on batches drawn from all
+        material = dataset.load(
+            photographs[:1] if params.apply else training or photographs, model.preprocessing
+        )
+        pasted = patches(
+            model, params, material, size, chain, backward, lambda n: tell("training", n)
+        )
+        if not params.apply:
+            patch_file = str(output / "patch.png")
+            storage.write(patch_file, image_io.encode_png(pasted[0].pixels))
+    batches = (
+        dataset.load(photographs[start : start + size], model.preprocessing)
+        for start in range(0, len(photographs), size)
+    )
+    records = []
+    for pixels, found in craft(model, batches, params, chain, backward, pasted):
+        attacks.save(output, pixels, found)
+        records += found
+        tell("attacking", len(found))
+    return records

@@ -1,0 +1,223 @@
+"""LaVAN: localized and visible noise, one patch an image (arXiv 1801.02608)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lgs_cli.errors import UsageError
+from lgs_cli.evaluation import attacks
+from lgs_cli.evaluation.attacks import Attacked
+from lgs_cli.evaluation.bpda import Layer
+from lgs_cli.evaluation.models import TorchModel, to_pixels, to_tensor
+from lgs_cli.evaluation.settings import LavanParams
+
+_MOMENTUM = 0.9
+
+
+def attack(
+    model: TorchModel,
+    images: NDArray[np.uint8],
+    labels: Sequence[int],
+    names: Sequence[str],
+    params: LavanParams,
+    through: Layer | None = None,
+) -> tuple[NDArray[np.uint8], list[Attacked]]:
+    """Attack one batch of images.
+
+    x′ = (1 − m) ⊙ x + m ⊙ δ, with δ found by signed gradient steps with momentum on the logits:
+    that of the target against that of the class to beat, which is at first the source's, or,
+    untargeted, that of the strongest other class against that of the label. δ is rounded to 8
+    bits in the loop, so what is optimized is what a PNG holds, and of all steps the best is kept.
+
+    Parameters
+    ----------
+    model : TorchModel
+        The model under attack.
+    images : ndarray
+        uint8 (N, H, W, 3) RGB, cropped as the model takes them.
+    labels : sequence of int
+        The class each image shows.
+    names : sequence of str
+        The name of each photograph; together with the seed it decides every draw.
+    params : LavanParams
+        The attack's parameters.
+    through : callable, optional
+        A defense inside the attack's loop, from `bpda.layer`.
+
+    Returns
+    -------
+    images : ndarray
+        uint8 (N, H, W, 3), equal to the input outside of the patch.
+    records : list of Attacked
+        One for each image.
+
+    Raises
+    ------
+    UsageError
+        Where the patch does not fit into the images, or the model lacks the target class.
+    """
+    started = time.perf_counter()
+    defend = through if through is not None else _nothing
+    x = to_tensor(images, model.device)
+    with torch.no_grad():
+        before = model.differentiable(defend(x))
+    attacks.require_classes(labels, names, before.shape[1])
+    best: _Batch | None = None
+    for restart in range(params.restarts):
+        batch = _Batch(x, labels, names, before.shape[1], params, restart)
+        batch.run(lambda x: model.differentiable(defend(x)), params)
+        best = batch if best is None else best.joined(batch)
+    assert best is not None
+    attacked = to_pixels(best.image)
+    with torch.no_grad():
+        after = model.differentiable(defend(to_tensor(attacked, model.device))).softmax(1)
+    seconds = (time.perf_counter() - started) / len(images)
+    return attacked, [
+        Attacked(
+            file=attacks.file_name(names[i]),
+            source=names[i],
+            label=int(labels[i]),
+            target=best.targets[i],
+            top=best.boxes[i][0],
+            left=best.boxes[i][1],
+            height=best.side,
+            width=best.side,
+            before=int(before[i].argmax()),
+            after=int(after[i].argmax()),
+            confidence=float(after[i].max()),
+            steps=int(best.steps[i]),
+            dead_steps=int(best.dead[i]),
+            seconds=seconds,
+        )
+        for i in range(len(images))
+    ]
+
+
+def _nothing(x: Tensor) -> Tensor:
+    return x
+
+
+class _Batch:
+    """One start of the attack on one batch: patches, where they lie, and the best so far."""
+
+    def __init__(
+        self,
+        x: Tensor,
+        labels: Sequence[int],
+        names: Sequence[str],
+        classes: int,
+        params: LavanParams,
+        restart: int,
+    ) -> None:
+        count, _, height, width = x.shape
+        self.x = x
+        self.labels = torch.as_tensor(list(labels), device=x.device)
+        self.side = attacks.side_of(params.patch_size, params.patch_fraction, height, width)
+        cells = min(params.cells, self.side) or self.side
+        self.targets: list[int | None] = []
+        self.boxes: list[tuple[int, int]] = []
+        starts = []
+        for label, name in zip(labels, names, strict=True):
+            # restarts differ in their noise alone: the same place, the same target
+            draw = attacks.draws(params.seed, name)
+            self.boxes.append(attacks.place(params.location, height, width, self.side, draw))
+            self.targets.append(attacks.choose_target(params.target, int(label), classes, draw))
+            noise = attacks.draws(params.seed, name, restart + 1)
+            starts.append(noise.random((3, cells, cells), dtype=np.float32))
+        self.aims = torch.as_tensor([-1 if t is None else t for t in self.targets], device=x.device)
+        self.patch = torch.from_numpy(np.stack(starts)).to(x.device)
+        rows = torch.arange(self.side, device=x.device)
+        corner = torch.as_tensor([top * width + left for top, left in self.boxes], device=x.device)
+        self.index = (corner[:, None, None] + rows[:, None] * width + rows).flatten(1)
+        self.score = torch.full((count,), -torch.inf, device=x.device)
+        self.image = x.clone()
+        self.steps = torch.zeros(count, dtype=torch.long, device=x.device)
+        self.dead = torch.zeros(count, dtype=torch.long, device=x.device)
+
+    def run(self, classify: Layer, params: LavanParams) -> None:
+        """Take the steps; afterwards `image` holds the best image and `score` its margin."""
+        momentum = torch.zeros_like(self.patch)
+        active = torch.arange(len(self.x), device=self.x.device)
+        for step in range(params.steps + 1):
+            patch = self.patch[active].requires_grad_()
+            image = self.pasted(patch, active, params)
+            logits = classify(image)
+            margin = self.margin(logits, active)
+            score = margin.detach()
+            better = score > self.score[active]
+            self.score[active[better]] = score[better]
+            self.image[active[better]] = image.detach()[better]
+            if step == params.steps:
+                break
+            going = torch.ones_like(better)
+            if params.confidence < 1:
+                going = self.confidence(logits.detach(), active) < params.confidence
+            if not going.any():
+                break
+            if not margin.requires_grad:
+                raise UsageError("the model cuts off gradients, so it cannot be attacked")
+            (gradient,) = torch.autograd.grad(margin.sum(), patch)
+            size = gradient.abs().mean((1, 2, 3), keepdim=True)
+            active, gradient, size = active[going], gradient[going], size[going]
+            self.steps[active] += 1
+            self.dead[active] += (size == 0).flatten().long()
+            momentum[active] = _MOMENTUM * momentum[active] + gradient / size.clamp(min=1e-30)
+            # ever smaller: steps of one size never settle
+            length = params.step_size * (1 - step / params.steps)
+            moved = self.patch[active] + length * momentum[active].sign()
+            self.patch[active] = moved.clamp(0, 1)
+
+    def pasted(self, patch: Tensor, active: Tensor, params: LavanParams) -> Tensor:
+        """Return the images of `active` with their patches, rounded to 8 bits."""
+        if patch.shape[-1] != self.side:
+            size = (self.side, self.side)
+            patch = F.interpolate(patch, size, mode="bicubic", align_corners=False).clamp(0, 1)
+        if params.exploit_normalization:
+            patch = _with_maximal_step(patch)
+        patch = patch + ((patch * 255).round() / 255 - patch).detach()
+        x = self.x[active]
+        index = self.index[active][:, None].expand(-1, 3, -1)
+        return x.flatten(2).scatter(2, index, patch.flatten(2)).view(x.shape)
+
+    def margin(self, logits: Tensor, active: Tensor) -> Tensor:
+        """Return what the attack maximizes, (N,)."""
+        label, aim = self.labels[active, None], self.aims[active, None]
+        targeted = aim >= 0
+        own = torch.where(targeted, aim, label)
+        others = logits.scatter(1, own, -torch.inf).amax(1, keepdim=True)
+        ahead = logits.gather(1, own) - others
+        return torch.where(targeted, ahead, -ahead).squeeze(1)
+
+    def confidence(self, logits: Tensor, active: Tensor) -> Tensor:
+        """Return the probability of the target, or of the strongest class but the label, (N,)."""
+        chances = logits.softmax(1)
+        others = chances.scatter(1, self.labels[active, None], 0).amax(1)
+        aims = self.aims[active]
+        aimed = chances.gather(1, aims.clamp(min=0)[:, None]).squeeze(1)
+        return torch.where(aims < 0, others, aimed)
+
+    def joined(self, other: _Batch) -> _Batch:
+        """Return this start with every image for which the other did better replaced."""
+        better = other.score > self.score
+        self.score = torch.where(better, other.score, self.score)
+        self.image = torch.where(better[:, None, None, None], other.image, self.image)
+        self.steps += other.steps
+        self.dead += other.dead
+        return self
+
+
+def _with_maximal_step(patch: Tensor) -> Tensor:
+    """Put a white pixel between two black ones into a corner: the largest gradient there is."""
+    keep = torch.ones_like(patch[:1, :1])
+    keep[..., :2, :2] = 0
+    step = torch.zeros_like(keep)
+    step[..., 0, 0] = 1
+    stepped: Tensor = patch * keep + step
+    return stepped

@@ -1,0 +1,320 @@
+"""The table of the evaluation, as text, Markdown, CSV, JSON and a chart. Standard library only."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+_Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of images, with how sure one can be of it.
+
+    Attributes
+    ----------
+    hits, total : int
+        The share is hits / total.
+    """
+
+    hits: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share in [0, 1]; NaN where there is no image."""
+        return self.hits / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval, (0, 1) where there is no image.
+
+        References
+        ----------
+        Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+        """
+        if not self.total:
+            return 0.0, 1.0
+        n, p, z2 = self.total, self.value, _Z95**2
+        center = (p + z2 / (2 * n)) / (1 + z2 / n)
+        half = _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+        # exact at the ends, where rounding would leave 1e-17
+        low = 0.0 if self.hits == 0 else center - half
+        return low, 1.0 if self.hits == n else center + half
+
+    def __str__(self) -> str:
+        if not self.total:
+            return "-"
+        low, high = self.interval
+        return f"{self.value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One defense.
+
+    Attributes
+    ----------
+    defense : str
+        As the user wrote it.
+    milliseconds : float
+        Median time it takes for one image.
+    clean : Share
+        Images classified rightly without attack.
+    accuracy : tuple of Share
+        Images classified rightly under each attack.
+    success : tuple of Share
+        What each attack reached: of the images classified rightly without attack those that are
+        not any more or, for a targeted attack, of all images those taken for the target.
+    adaptive : Share or None
+        Images classified rightly under the attack that goes through this defense.
+    adaptive_is_blind : bool
+        Whether that is the figure of the blind attack, because it was the stronger one.
+    """
+
+    defense: str
+    milliseconds: float
+    clean: Share
+    accuracy: tuple[Share, ...]
+    success: tuple[Share, ...]
+    adaptive: Share | None = None
+    adaptive_is_blind: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Defenses in rows, attacks in columns.
+
+    Attributes
+    ----------
+    model : str
+        What the user named it.
+    population : str
+        Which photographs the shares are of, in words.
+    attacks : tuple of str
+        Names of the attacks.
+    adaptive : str or None
+        The attack that was made through each defense.
+    rows : tuple of Row
+        One for each defense.
+    warnings : tuple of str
+        What sanity checks found.
+    """
+
+    model: str
+    population: str
+    attacks: tuple[str, ...]
+    adaptive: str | None
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...]
+
+    def columns(self) -> list[str]:
+        """Return the headings."""
+        heads = ["defense", "clean"]
+        for attack in self.attacks:
+            heads += [attack, "success"]
+        if self.adaptive is not None:
+            heads.append(f"adaptive {self.adaptive}")
+        return [*heads, "ms/image"]
+
+    def cells(self) -> list[list[str]]:
+        """Return the body as text."""
+        lines = []
+        for row in self.rows:
+            line = [row.defense, str(row.clean)]
+            for accuracy, success in zip(row.accuracy, row.success, strict=True):
+                line += [str(accuracy), f"{success.value:.2f}" if success.total else "-"]
+            if self.adaptive is not None:
+                mark = " (blind)" if row.adaptive_is_blind else ""
+                line.append("-" if row.adaptive is None else f"{row.adaptive}{mark}")
+            lines.append([*line, f"{row.milliseconds:.1f}"])
+        return lines
+
+
+FORMATS = ("text", "markdown", "csv", "json")
+
+
+def write(table: Table, form: str) -> str:
+    """Write a table.
+
+    Parameters
+    ----------
+    table : Table
+        What to write.
+    form : str
+        One of `FORMATS`.
+
+    Returns
+    -------
+    str
+        With a newline at its end. Shares come with their 95 % interval; text and Markdown end
+        with the warnings.
+    """
+    writers = {"text": _text, "markdown": _markdown, "csv": _csv, "json": _json}
+    return writers[form](table)
+
+
+def _caption(table: Table) -> str:
+    return f"{table.model}: accuracy on {table.population} [95 % interval]"
+
+
+def _text(table: Table) -> str:
+    lines = [table.columns(), *table.cells()]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    body = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    warnings = [f"warning: {warning}" for warning in table.warnings]
+    return "\n".join([_caption(table), "", *body, *([""] if warnings else []), *warnings]) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    heads = table.columns()
+    rule = line(["---"] + ["---:"] * (len(heads) - 1))
+    body = [line(heads), rule, *map(line, table.cells())]
+    warnings = [f"- Warning: {warning}" for warning in table.warnings]
+    return "\n".join([_caption(table), "", *body, *([""] if warnings else []), *warnings]) + "\n"
+
+
+def _csv(table: Table) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["defense", "attack", "measure", "hits", "total", "share", "low", "high", "ms_per_image"]
+    )
+    for row in table.rows:
+        shares = [("", "accuracy", row.clean)]
+        for attack, accuracy, success in zip(table.attacks, row.accuracy, row.success, strict=True):
+            shares += [(attack, "accuracy", accuracy), (attack, "success", success)]
+        if table.adaptive is not None and row.adaptive is not None:
+            measure = "blind accuracy" if row.adaptive_is_blind else "adaptive accuracy"
+            shares.append((table.adaptive, measure, row.adaptive))
+        for attack, measure, share in shares:
+            low, high = share.interval
+            value = f"{share.value:.6f}" if share.total else ""
+            writer.writerow(
+                (
+                    *(row.defense, attack, measure, share.hits, share.total, value),
+                    *(f"{low:.6f}", f"{high:.6f}", f"{row.milliseconds:.3f}"),
+                )
+            )
+    return stream.getvalue()
+
+
+def _json(table: Table) -> str:
+    return json.dumps(to_json(table), ensure_ascii=False, indent=2) + "\n"
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """Return the table as plain objects, for JSON."""
+
+    def plain(share: Share) -> dict[str, Any]:
+        low, high = share.interval
+        value = share.value if share.total else None
+        return {
+            "hits": share.hits, "total": share.total, "share": value, "interval": [low, high],
+        }  # fmt: skip
+
+    return {
+        "model": table.model,
+        "population": table.population,
+        "adaptive": table.adaptive,
+        "defenses": [
+            {
+                "defense": row.defense,
+                "milliseconds": row.milliseconds,
+                "clean": plain(row.clean),
+                "attacks": [
+                    {"attack": attack, "accuracy": plain(accuracy), "success": plain(success)}
+                    for attack, accuracy, success in zip(
+                        table.attacks, row.accuracy, row.success, strict=True
+                    )
+                ],
+                "adaptive": None if row.adaptive is None else plain(row.adaptive),
+                "adaptive_is_blind": row.adaptive_is_blind,
+            }
+            for row in table.rows
+        ],
+        "warnings": list(table.warnings),
+    }
+
+
+# Okabe and Ito's palette, told apart by color-blind readers.
+_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
+_LEFT, _WIDTH, _BAR = 12, 640, 14
+
+
+def chart(table: Table) -> str:
+    """Draw a table as bars with their intervals.
+
+    Parameters
+    ----------
+    table : Table
+        What to draw.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element to put into a page; it refers to nothing outside of itself.
+    """
+    series = ["clean", *table.attacks]
+    if table.adaptive is not None:
+        series.append(f"adaptive {table.adaptive}")
+    parts: list[str] = []
+    y = 0
+    for index, name in enumerate(series):
+        color = _COLORS[index % len(_COLORS)]
+        parts.append(
+            f'<rect x="{_LEFT}" y="{y + 3}" width="12" height="12" fill="{color}"/>'
+            f'<text x="{_LEFT + 18}" y="{y + 13}">{escape(name)}</text>'
+        )
+        y += 18
+    top = y = y + 12
+    for row in table.rows:
+        shares = [row.clean, *row.accuracy, *([row.adaptive] if table.adaptive else [])]
+        parts.append(
+            f'<text x="{_LEFT}" y="{y + 10}" font-weight="bold">{escape(row.defense)}</text>'
+        )
+        y += 16
+        for index, share in enumerate(shares):
+            if share is not None and share.total:
+                parts.append(_bar(share, y, _COLORS[index % len(_COLORS)], series[index]))
+            y += _BAR
+        y += 10
+    axis = []
+    for tick in range(0, 11, 2):
+        x = _LEFT + _WIDTH * tick / 10
+        axis.append(
+            f'<line x1="{x:g}" x2="{x:g}" y1="{top - 4}" y2="{y}" stroke="currentColor" '
+            f'stroke-opacity=".15"/><text x="{x:g}" y="{y + 14}" text-anchor="middle">'
+            f"{tick / 10:g}</text>"
+        )
+    label = escape(_caption(table), quote=True)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 60} {y + 24}" '
+        f'role="img" aria-label="{label}" font-family="system-ui, sans-serif" font-size="12" '
+        f'fill="currentColor">{"".join(axis)}{"".join(parts)}</svg>'
+    )
+
+
+def _bar(share: Share, y: float, color: str, name: str) -> str:
+    low, high = (_LEFT + _WIDTH * end for end in share.interval)
+    middle = y + _BAR / 2 - 1
+    return (
+        f"<g><title>{escape(name)}: {escape(str(share))}, {share.hits} of {share.total}</title>"
+        f'<rect x="{_LEFT}" y="{y}" width="{_WIDTH * share.value:.1f}" height="{_BAR - 2}" '
+        f'fill="{color}"/><line x1="{low:.1f}" x2="{high:.1f}" y1="{middle:g}" y2="{middle:g}" '
+        f'stroke="currentColor" stroke-opacity=".7"/>'
+        f'<text x="{high + 5:.1f}" y="{middle + 4:g}" font-size="10">{share.value:.2f}</text></g>'
+    )

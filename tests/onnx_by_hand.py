@@ -1,0 +1,42 @@
+"""The smallest useful ONNX file, written field by field, so that no ONNX library is needed."""
+
+from __future__ import annotations
+
+
+def _field(number: int, value: int | bytes | str) -> bytes:
+    """One protobuf field: a varint, or bytes with their length."""
+    if isinstance(value, int):
+        return _varint(number << 3) + _varint(value)
+    data = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
+def _varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def _tensor_type(name: str, *dims: int | str) -> bytes:
+    shape = b"".join(
+        _field(1, _field(1, dim) if isinstance(dim, int) else _field(2, dim)) for dim in dims
+    )
+    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, shape)))
+
+
+def _node(op: str, source: str, target: str) -> bytes:
+    return _field(1, _field(1, source) + _field(2, target) + _field(4, op))
+
+
+def channel_means() -> bytes:
+    """A classifier of three classes: its logits are the means of the three input channels."""
+    graph = (
+        _node("GlobalAveragePool", "image", "means")
+        + _node("Flatten", "means", "logits")
+        + _field(2, "graph")
+        + _field(11, _tensor_type("image", "n", 3, 8, 8))
+        + _field(12, _tensor_type("logits", "n", 3))
+    )
+    return _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13))
