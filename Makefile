@@ -7,7 +7,7 @@ PATCHED := $(addprefix sample_images/,camera.png chelsea.jpg coffee.jpg space/ro
 TORCH  ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench fuzz clean
+.PHONY: help run test check format bench table fuzz clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ format: $(VENV)/.dev  ## Format the code and sort its imports
 
 bench: $(VENV)/.dev  ## Measure speed against baselines, paired in one run
 	$(BIN)/python tests/benchmarks/bench.py
+
+table: $(VENV)/.dev  ## Make the README's table of defenses against attacks (an hour)
+	$(BIN)/python tests/benchmarks/table.py
 
 fuzz: $(VENV)/.dev  ## Clean 10,000 damaged images
 	$(BIN)/python tests/fuzz.py --mutants 10000

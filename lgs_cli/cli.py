@@ -76,10 +76,13 @@ def _listen_to_signals() -> None:
 
 # Name to summary; each command lives in the module of its name, which loads when it is used.
 _COMMANDS = {
+    "attack": "Attack images, to see what a defense is worth.",
     "clean": "Clean images and directories of images.",
     "compare": "Lay images out by methods on one labeled sheet.",
+    "evaluate": "Measure what defenses cost and save on your model and your images.",
     "methods": "List the defenses: parameters, defaults, ranges and papers.",
     "report": "Make one HTML page of what 'lgs clean --report' wrote.",
+    "tune": "Choose the parameters of LGS for your model and your images.",
 }
 
 

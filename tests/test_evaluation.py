@@ -78,7 +78,7 @@ def test_attack_specs_are_read():
         (parse_defense, "lgs:nosuch=1", ["nosuch", "smoothing", "threshold", "block_size"]),
         (parse_defense, "lgs:threshold=2", ["threshold is 2", "0 to 1"]),
         (parse_defense, "lgs:threshold=high", ["threshold", "high"]),
-        (parse_defense, "lgs:threshold", ["threshold", "PARAM=VALUE"]),
+        (parse_defense, "lgs:threshold", ["threshold", "NAME=VALUE"]),
         (parse_attack, "nosuch", ["nosuch", "lavan", "patch"]),
         (parse_attack, "lavan:nosuch=1", ["nosuch", "patch-fraction", "location", "seed"]),
         (parse_attack, "lavan:steps=0", ["steps is 0", "at least 1"]),

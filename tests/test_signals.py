@@ -150,13 +150,16 @@ def _waits_for_a_lock(pid: int) -> bool:
 
 def test_the_reader_of_the_report_may_go(tmp_path: Path) -> None:
     """``lgs clean --report - | head -1``: no word, no process, no file left behind."""
-    images(tmp_path / "in", 40)
+    met, go = tmp_path / "met", tmp_path / "go"
+    image(tmp_path / "in" / "00.png")
+    images(tmp_path / "in" / "then", 4, order=f"meet {met} {go}")
     out = tmp_path / "out"
     with started("clean", tmp_path / "in", "-o", out, "--report", "-", "-q") as run:
         assert run.process.stdout is not None
         first = run.process.stdout.readline()
         run.process.stdout.close()
         run.process.stdout = None
+        go.touch()
         assert run.end() in (1, 128 + signal.SIGPIPE)
         assert run.processes() == []
     assert b"00.png" in first

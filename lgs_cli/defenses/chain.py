@@ -58,7 +58,8 @@ def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Cha
     given: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, value in (*parse_assignments(rest), *assignments):
         owner, name = _owner(key, names)
-        given[owner][name] = _parse_value(DEFENSES[owner].params, name, value)
+        expected = get_type_hints(DEFENSES[owner].params)[name]
+        given[owner][name] = parse_value(value, expected)
     return tuple(Step(name, DEFENSES[name].params(**given[name])) for name in names)
 
 
@@ -111,11 +112,23 @@ def _owner(key: str, names: Sequence[str]) -> tuple[str, str]:
     raise ValueError(f"no parameter {key!r}: {listing}")
 
 
-def _parse_value(params: type[Params], name: str, value: Any) -> Any:
-    """Turn text into a parameter's type; anything else is left to the dataclass to check."""
+def parse_value(value: Any, expected: type) -> Any:
+    """Turn text into a parameter's type.
+
+    Parameters
+    ----------
+    value : Any
+        Text, or a value already.
+    expected : type
+        The parameter's type.
+
+    Returns
+    -------
+    Any
+        The value; what cannot be read stays as it is, for the dataclass to refuse.
+    """
     if not isinstance(value, str):
         return value
-    expected = get_type_hints(params)[name]
     if expected is bool:
         known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         return known.get(value.lower(), value)

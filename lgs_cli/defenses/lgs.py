@@ -26,7 +26,7 @@ from lgs_cli.defenses.pixels import full_scale, split_alpha
 
 # A band's planes, differences and magnitudes take about 12 bytes a pixel and stay in the cache;
 # smaller ones pay more for the calls than they save.
-BAND_PIXELS = 160_000
+BAND_PIXELS = 320_000
 
 # Larger buffers are given back after each image.
 KEPT_BYTES = 1 << 27
@@ -80,9 +80,7 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     if params.smoothing == 0 or not kept.any():
         return Cleaned(image, np.zeros(size, np.float32) if with_mask else None, 0.0)
 
-    # 255 in every pixel column that a kept block covers, one line a cell of rows.
-    cells = rows.cover(columns.cover(kept.T).T > 0)
-    lines = cells.take(columns.cell_of_pixel, axis=1)
+    lines = _cover(kept, rows, columns)
     cleaned = np.empty_like(image, order="C")
     masked = 0
     for top, bottom in _bands(height, width):
@@ -106,19 +104,21 @@ class _Blocks:
 
     Attributes
     ----------
-    size, stride : int
-        Pixels of a block: τ, or the axis's length where that is less; τ − o.
+    size : int
+        Pixels of a block: τ, or the axis's length where that is less.
     starts : ndarray
         int (blocks,): the first pixel of each block.
+    first, last : ndarray
+        int (cells,): the first block that covers each cell, and the one past the last.
     cell_of_pixel : ndarray
         int (length,): the cell that each pixel lies in.
     """
 
     def __init__(self, length: int, block_size: int, overlap: int) -> None:
         self.size = min(block_size, length)
-        self.stride = block_size - overlap
-        self.starts = np.arange(0, length - self.size + 1, self.stride)
-        self.regular = len(self.starts)
+        self._stride = block_size - overlap
+        self.starts = np.arange(0, length - self.size + 1, self._stride)
+        self._regular = len(self.starts)
         if self.starts[-1] + self.size < length:
             self.starts = np.append(self.starts, length - self.size)
         ends = self.starts + self.size
@@ -126,26 +126,28 @@ class _Blocks:
         marks[self.starts] = marks[ends] = 1
         self.cell_of_pixel = np.cumsum(marks[:-1]) - 1
         cells = np.flatnonzero(marks)[:-1]
-        self._first = np.searchsorted(ends, cells, side="right")
-        self._last = np.searchsorted(self.starts, cells, side="right")
+        self.first = np.searchsorted(ends, cells, side="right")
+        self.last = np.searchsorted(self.starts, cells, side="right")
 
     def sums(self, values: NDArray[np.floating], begin: int, end: int) -> NDArray[np.float64]:
         """Sum the rows of blocks `begin` to `end`: (L, N) becomes (end − begin, N)."""
         sums = np.zeros((end - begin, values.shape[1]))
-        regular = sums[: min(end, self.regular) - begin]
-        for offset in range(self.size if len(regular) else 0):
-            first = begin * self.stride + offset
-            rows = values[first : first + (len(regular) - 1) * self.stride + 1 : self.stride]
-            cv2.accumulate(rows, regular)
-        if end > self.regular:
+        regular = sums[: min(end, self._regular) - begin]
+        if len(regular):
+            # Blocks share sums of as many rows as divide both their size and their stride.
+            unit = math.gcd(self.size, self._stride)
+            top = begin * self._stride
+            units = (len(regular) - 1) * (self._stride // unit) + self.size // unit
+            parts = np.zeros((units, values.shape[1]))
+            for row in range(top, top + unit):
+                cv2.accumulate(values[row : row + (units - 1) * unit + 1 : unit], parts)
+            step = self._stride // unit
+            for part in range(self.size // unit):
+                rows = parts[part : part + (len(regular) - 1) * step + 1 : step]
+                np.add(regular, rows, out=regular)
+        if end > self._regular:
             cv2.reduce(values[-self.size :], 0, cv2.REDUCE_SUM, sums[-1:], cv2.CV_64F)
         return sums
-
-    def cover(self, kept: NDArray[Any]) -> NDArray[np.uint8]:
-        """Give each cell 255 if a kept block covers it, else 0: (blocks, N) becomes (cells, N)."""
-        before = np.zeros((len(kept) + 1, kept.shape[1]), np.int32)
-        np.cumsum(kept, axis=0, out=before[1:])
-        return np.where(before[self._last] > before[self._first], np.uint8(255), np.uint8(0))
 
 
 _blocks = lru_cache(maxsize=64)(_Blocks)
@@ -155,6 +157,15 @@ def _bands(height: int, width: int) -> list[tuple[int, int]]:
     """Part an image into bands of rows: (top, bottom) of each."""
     step = max(1, BAND_PIXELS // width)
     return [(top, min(top + step, height)) for top in range(0, height, step)]
+
+
+def _cover(kept: NDArray[np.bool_], rows: _Blocks, columns: _Blocks) -> NDArray[np.uint8]:
+    """Give 255 where a kept block covers a pixel, else 0; one line for each cell of rows."""
+    counts = cv2.integral(kept.astype(np.uint8))
+    counts = counts.take(rows.last, axis=0) - counts.take(rows.first, axis=0)
+    cells = counts.take(columns.last, axis=1) > counts.take(columns.first, axis=1)
+    covered: NDArray[np.uint8] = np.multiply(cells, 255, dtype=np.uint8)
+    return covered.take(columns.cell_of_pixel, axis=1)
 
 
 def _gradient_sums(
@@ -182,16 +193,20 @@ def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:
     `band` holds the rows of `total` and, unless the image ends there, the one below.
     """
     height, width = total.shape
+    planes = _planes(band)[: _colors(band)]
+    # One call for the planes of all colors; where one plane meets the next, nobody looks.
+    stack = planes.reshape(-1, width)
+    across, down = _scratch("differences", (2, *stack.shape), stack.dtype)
+    if width > 1:
+        cv2.absdiff(stack[:, 1:], stack[:, :-1], across[:, :-1])
+        across[:, -1] = 0
+        for plane in across.reshape(planes.shape):
+            cv2.accumulateSquare(plane[:height], total)
     below = len(band) - 1
-    across, down = _scratch("differences", (2, height, width), _plane_dtype(band.dtype))
-    across[:, -1] = 0
-    for plane in _planes(band)[: _colors(band)]:
-        if width > 1:
-            cv2.absdiff(plane[:height, 1:], plane[:height, :-1], across[:, :-1])
-            cv2.accumulateSquare(across, total)
-        if below:
-            cv2.absdiff(plane[1:], plane[:-1], down[:below])
-            cv2.accumulateSquare(down[:below], total[:below])
+    if below:
+        cv2.absdiff(stack[1:], stack[:-1], down[:-1])
+        for plane in down.reshape(planes.shape):
+            cv2.accumulateSquare(plane[:below], total[:below])
 
 
 def _plane_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -203,13 +218,15 @@ def _colors(band: NDArray[Any]) -> int:
     return 3 if band.ndim == 3 and band.shape[2] > 2 else 1
 
 
-def _planes(band: NDArray[Any]) -> list[NDArray[Any]]:
-    """Part a band into contiguous planes, one a channel, alpha last."""
+def _planes(band: NDArray[Any]) -> NDArray[Any]:
+    """Part a band into planes, one a channel, alpha last: (C, H, W)."""
     band = np.ascontiguousarray(band, dtype=_plane_dtype(band.dtype))
     if band.ndim == 2 or band.shape[2] == 1:
-        return [band.reshape(band.shape[:2])]
+        return band.reshape(1, *band.shape[:2])
     height, width, channels = band.shape
-    return list(cv2.split(band, list(_scratch("planes", (channels, height, width), band.dtype))))
+    planes = _scratch("planes", (channels, height, width), band.dtype)
+    cv2.split(band, list(planes))
+    return planes
 
 
 def _attenuate(
@@ -232,7 +249,7 @@ def _attenuate(
             return
         for plane in planes[:colors]:
             cv2.multiply(plane, keep, plane, 1 / 255)
-        cv2.merge(planes, out)
+        cv2.merge(list(planes), out)
         return
     factor = 1 - np.minimum(magnitude * np.float32(scale), 1) * (inside != 0)
     band, out = (pixels.reshape(*magnitude.shape, -1) for pixels in (band, out))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from itertools import product
 from typing import Any, get_type_hints
 
-from lgs_cli.defenses.chain import Chain, parse_chain
+from lgs_cli.defenses.chain import Chain, parse_assignments, parse_chain, parse_value
 from lgs_cli.defenses.params import LgsParams, Params, parameter
 from lgs_cli.errors import UsageError
 
@@ -323,9 +323,8 @@ def parse_defense(text: str) -> DefenseSpec:
     """
     if text == "none":
         return DefenseSpec(text, ())
-    method, _, rest = text.partition(":")
     try:
-        return DefenseSpec(text, parse_chain(method, _assignments(rest)))
+        return DefenseSpec(text, parse_chain(text))
     except ValueError as error:
         raise UsageError(f"defense {text!r}: {error}") from None
 
@@ -355,44 +354,14 @@ def parse_attack(text: str) -> AttackSpec:
     known = ", ".join(spec.name.replace("_", "-") for spec in fields(kind))
     try:
         values: dict[str, Any] = {}
-        for key, value in _assignments(rest):
+        for key, value in parse_assignments(rest):
             attribute = key.replace("-", "_")
             if attribute not in types:
                 raise ValueError(f"no parameter {key!r}; {name} takes {known}")
-            values[attribute] = _value(value, types[attribute])
+            values[attribute] = parse_value(value, types[attribute])
         return AttackSpec(text, kind(**values))
     except ValueError as error:
         raise UsageError(f"attack {text!r}: {error}") from None
-
-
-def _assignments(text: str) -> list[tuple[str, str]]:
-    parts: list[str] = []
-    for part in text.split(",") if text else ():
-        # the value of location=10,20 holds a comma of its own
-        if "=" in part or not parts:
-            parts.append(part)
-        else:
-            parts[-1] += f",{part}"
-    pairs = []
-    for part in parts:
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise ValueError(f"{part!r} is not PARAM=VALUE")
-        pairs.append((key.strip(), value.strip()))
-    return pairs
-
-
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-def _value(text: str, kind: type) -> Any:
-    """Turn text into a parameter's type; what fails is left to the dataclass to refuse."""
-    if kind is bool:
-        return _WORDS.get(text.lower(), text)
-    try:
-        return kind(text)
-    except ValueError:
-        return text
 
 
 def describe(params: Params) -> str:
