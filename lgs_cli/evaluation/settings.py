@@ -364,15 +364,6 @@ def parse_attack(text: str) -> AttackSpec:
         raise UsageError(f"attack {text!r}: {error}") from None
 
 
-def describe(params: Params) -> str:
-    """Write what differs from the defaults as ``param=value,param=value``."""
-    return ",".join(
-        f"{spec.name.replace('_', '-')}={getattr(params, spec.name)}"
-        for spec in fields(params)
-        if getattr(params, spec.name) != spec.default
-    )
-
-
 @dataclass(frozen=True)
 class EvaluateParams(Settings):
     """What the table is made from.
