@@ -325,6 +325,8 @@ def _work(connection: int, settings: Settings, limits: Limits) -> NoReturn:
         caller = Connection(_keep_only(connection))
         if limits.memory is not None:
             limit = _data_size() + limits.memory
+            _, most = resource.getrlimit(resource.RLIMIT_DATA)
+            limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         while True:
             caller.send(_timed(caller.recv(), settings, limits.timeout))

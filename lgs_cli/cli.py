@@ -37,7 +37,7 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except click.ClickException as error:
-        click.echo(f"lgs: {error.format_message()}", err=True)
+        click.echo(f"lgs: {printable(error.format_message())}", err=True)
         if isinstance(error, click.UsageError) and error.ctx is not None:
             click.echo(f"Try '{error.ctx.command_path} --help' for help.", err=True)
         code = error.exit_code
@@ -47,7 +47,7 @@ def main() -> NoReturn:
         # Click's answer to a reader of our output that has gone; its exit code would be 1.
         code = 128 + signal.SIGPIPE
     except LgsError as error:
-        click.echo(f"lgs: {error}", err=True)
+        click.echo(f"lgs: {printable(str(error))}", err=True)
         code = error.exit_code
     except ImportError as error:
         click.echo(f"lgs: {missing_library(error)}", err=True)

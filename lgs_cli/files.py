@@ -123,11 +123,13 @@ def find(
             raise UsageError(f"{printable(path)}: no such file or directory")
     for path in listed:
         normal = os.path.normpath(path)
-        if os.path.isabs(normal) or normal.startswith(os.pardir):
-            root, relative = os.path.split(path)
+        if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
+            root, relative = os.path.split(normal)
         else:
             root, relative = "", normal
-        if os.path.isdir(path):
+        if relative == os.pardir:
+            yield from _walk(_as_root(normal), "", selection, closed)
+        elif os.path.isdir(path):
             root, prefix = _as_root(root), "" if relative == os.curdir else relative
             yield from _walk(root, prefix, selection, closed)
         else:
@@ -139,7 +141,23 @@ def _as_root(directory: str) -> str:
 
 
 def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -> Iterator[Source]:
-    """Walk one directory, without following links to directories."""
+    """Walk a directory and those in it, without following links to directories."""
+    # Trees may be deeper than Python's own stack: what waits is a stack of half-read directories.
+    waiting: list[Iterator[Source | str]] = [_list(root, below, selection, closed)]
+    while waiting:
+        found = next(waiting[-1], None)
+        if found is None:
+            waiting.pop()
+        elif isinstance(found, Source):
+            yield found
+        else:
+            waiting.append(_list(root, found, selection, closed))
+
+
+def _list(
+    root: str, below: str, selection: Selection, closed: frozenset[str]
+) -> Iterator[Source | str]:
+    """Give the images of one directory, and the paths of the directories in it, by name."""
     try:
         with os.scandir(root + below or os.curdir) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -162,7 +180,7 @@ def _walk(root: str, below: str, selection: Selection, closed: frozenset[str]) -
             and not selection.leaves_out(relative)
             and os.path.join(real, entry.name) not in closed
         ):
-            yield from _walk(root, relative, selection, closed)
+            yield relative
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -50,4 +50,7 @@ FORMATS: dict[str, Format] = {
 
 SUFFIXES = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
 
+# Larger pictures are refused unless the user allows them.
+MAX_PIXELS = 500_000_000
+
 MASK_STYLES = ("heatmap", "overlay", "binary", "side-by-side")

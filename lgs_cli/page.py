@@ -8,7 +8,6 @@ import json
 import math
 import re
 import statistics
-import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,10 +20,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from lgs_cli.errors import LgsError
-from lgs_cli.visualize import heatmap, to_rgb8
+from lgs_cli.text import counted, printable
+from lgs_cli.visualize import heatmap, to_rgb8, upright
 
 MAX_BYTES = 19_000_000
 
@@ -144,7 +144,7 @@ def thumbnails(run: Run, limit: int = 500) -> dict[int, dict[str, bytes]]:
     Parameters
     ----------
     run : Run
-        Its paths, where relative, start from the run's ``directory`` or the current one.
+        Its paths, where relative, start from the current directory.
     limit : int
         The most images to make pictures of.
 
@@ -188,9 +188,9 @@ def render(run: Run, thumbnails: Thumbnails) -> str:
     script = source.joinpath("page.js").read_text("utf-8")
     digest = hashlib.sha256(script.encode()).digest()
     parts = {
-        "title": escape(f"{_visible(run.name)} – lgs report"),
-        "heading": f"Report of {_counted(len(run.entries), 'image')}",
-        "subtitle": escape(_visible(run.name)),
+        "title": escape(f"{printable(run.name)} – lgs report"),
+        "heading": f"Report of {counted(len(run.entries), 'image')}",
+        "subtitle": escape(printable(run.name)),
         "totals": _totals(run.entries),
         "histogram": _histogram([e.coverage for e in run.entries if e.coverage is not None]),
         "parameters": _parameters(run),
@@ -285,8 +285,9 @@ def _small(path: Path, turn: int | None) -> tuple[NDArray[np.uint8] | None, int 
                 image.draft("RGB", (_SIDE, _SIDE))
                 picture = _eight_bits(image)
                 picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
-        picture.getexif()[ExifTags.Base.Orientation] = turn or 1
-        return to_rgb8(np.asarray(ImageOps.exif_transpose(picture))), turn
+        # Of all formats, Pillow turns a TIFF as it reads it.
+        turned = 1 if image.format == "TIFF" else turn or 1
+        return upright(to_rgb8(np.asarray(picture)), turned), turn
     except Exception:
         # Pillow's decoders raise many kinds on broken files; a page without a picture is right.
         return None, turn
@@ -316,23 +317,6 @@ def _jpeg(picture: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _visible(text: str) -> str:
-    """Write what has no shape, or would bend the text around it, as an escape."""
-
-    def shape(char: str) -> str:
-        if "\udc80" <= char <= "\udcff":  # a byte of a file name that is not UTF-8
-            return f"\\x{ord(char) - 0xDC00:02x}"
-        bends = unicodedata.bidirectional(char) in _BIDI_CONTROLS
-        if bends or unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):
-            return char.encode("unicode_escape").decode("ascii")
-        return char
-
-    return text if text.isprintable() else "".join(shape(char) for char in text)
-
-
-_BIDI_CONTROLS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-
-
 def _json(value: object) -> str:
     """Serialize for a script element: "<" would let a string end it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -340,10 +324,10 @@ def _json(value: object) -> str:
 
 def _image_data(entry: Entry, settings: dict[tuple[str, str], int]) -> dict[str, Any]:
     def show(text: str | None) -> str | None:
-        return None if text is None else _visible(text)
+        return None if text is None else printable(text)
 
     return {
-        "source": _visible(entry.source),
+        "source": printable(entry.source),
         "output": show(entry.output),
         "mask": show(entry.mask),
         "status": entry.status,
@@ -355,12 +339,12 @@ def _image_data(entry: Entry, settings: dict[tuple[str, str], int]) -> dict[str,
         "unchanged": entry.unchanged,
         "seconds": entry.seconds,
         "setting": settings.setdefault(_setting(entry), len(settings)),
-        "notes": [_visible(note) for note in entry.notes],
+        "notes": [printable(note) for note in entry.notes],
     }
 
 
 def _setting(entry: Entry) -> tuple[str, str]:
-    return _visible(entry.method or ""), _visible(_params_text(entry.params))
+    return printable(entry.method or ""), printable(_params_text(entry.params))
 
 
 def _params_text(params: Mapping[str, Any]) -> str:
@@ -371,10 +355,6 @@ def _text(value: object) -> str:
     if isinstance(value, Mapping):
         return f"({_params_text(value)})"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _percent(share: float) -> str:
@@ -449,7 +429,7 @@ def _bar(name: str, count: int, share: float) -> str:
     height = max(count * share, 1) if count else 0
     return (
         f'<div class="{kind}" style="height:{height:.2f}%" title="{name}:'
-        f' {_counted(count, "image")}">{label}</div>'
+        f' {counted(count, "image")}">{label}</div>'
     )
 
 
@@ -464,15 +444,15 @@ def _tick_step(top: int) -> int:
 
 
 def _parameters(run: Run) -> str:
-    parts = [f"<pre>{escape(_visible(command))}</pre>" for command in run.commands[:_SETTINGS]]
+    parts = [f"<pre>{escape(printable(command))}</pre>" for command in run.commands[:_SETTINGS]]
     counts = Counter((entry.method or "", json.dumps(entry.params)) for entry in run.entries)
     for (method, frozen), count in counts.most_common(_SETTINGS):
         if not method:
             continue
-        share = "" if len(counts) == 1 else f" – {_counted(count, 'image')}"
+        share = "" if len(counts) == 1 else f" – {counted(count, 'image')}"
         parts.append(_facts({"method": method + share} | json.loads(frozen)))
     if len(counts) > _SETTINGS:
-        rest = _counted(len(counts) - _SETTINGS, "other setting")
+        rest = counted(len(counts) - _SETTINGS, "other setting")
         parts.append(f'<p class="soft small">And {rest}.</p>')
     return "".join(parts)
 
@@ -481,8 +461,8 @@ def _facts(facts: Mapping[str, Any]) -> str:
     return (
         '<dl class="facts">'
         + "".join(
-            f"<dt>{escape(_visible(name.replace('_', ' ')))}</dt>"
-            f"<dd>{escape(_visible(_text(value)))}</dd>"
+            f"<dt>{escape(printable(name.replace('_', ' ')))}</dt>"
+            f"<dd>{escape(printable(_text(value)))}</dd>"
             for name, value in facts.items()
         )
         + "</dl>"
@@ -494,7 +474,7 @@ def _failures(failed: Sequence[Entry]) -> str:
         return ""
     first, others = failed[:_FIRST_FAILURES], failed[_FIRST_FAILURES:_FAILURES]
     rest = len(failed) - _FAILURES
-    parts = [f"<section><h2>{_counted(len(failed), 'failure')}</h2>", _failure_list(first)]
+    parts = [f"<section><h2>{counted(len(failed), 'failure')}</h2>", _failure_list(first)]
     if others:
         more = (
             f'<p class="soft small">And {rest:,} more, in the list below.</p>' if rest > 0 else ""
@@ -512,8 +492,8 @@ def _failures(failed: Sequence[Entry]) -> str:
 
 def _failure_list(failed: Sequence[Entry]) -> str:
     lines = (
-        f'<li><span class="path">{escape(_visible(entry.source))}</span>'
-        f'<span class="reason">{escape(_visible(entry.error or "no reason given"))}</span></li>'
+        f'<li><span class="path">{escape(printable(entry.source))}</span>'
+        f'<span class="reason">{escape(printable(entry.error or "no reason given"))}</span></li>'
         for entry in failed
     )
     return f'<ul class="failures">{"".join(lines)}</ul>'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lgs_cli.defenses.chain import Chain
 from lgs_cli.errors import ImageError, LgsError, StorageError, missing_library
+from lgs_cli.formats import MAX_PIXELS
 from lgs_cli.storage import write
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Settings:
     quality : int or None
         Quality of lossy formats, 1 to 100; None keeps the input's where it is known.
     mask_style : str
-        One of ``visualize.STYLES``.
+        One of ``formats.MASK_STYLES``.
     max_pixels : int
         Larger images fail.
     """
@@ -39,7 +40,7 @@ class Settings:
     format: str | None = None
     quality: int | None = None
     mask_style: str = "heatmap"
-    max_pixels: int = 500_000_000
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,14 +291,25 @@ def defend(
         float32 (H, W) in [0, 1]: the strongest of the steps' masks at each pixel.
     coverage : float
         Share of pixels that some step masked; with several steps at least each one's.
+
+    Raises
+    ------
+    ImageError
+        Where a defense cannot take the image, or memory runs out.
     """
+    import cv2
     import numpy as np
 
     several = len(chain) > 1
     masks = []
     coverage = 0.0
     for step in chain:
-        cleaned = step.defense.apply(image, step.params, with_mask=with_mask or several)
+        try:
+            cleaned = step.defense.apply(image, step.params, with_mask=with_mask or several)
+        except (ValueError, TypeError, cv2.error) as error:
+            raise ImageError(f"{step.name}: {' '.join(str(error).split())}") from error
+        except MemoryError as error:
+            raise ImageError("not enough memory") from error
         image, coverage = cleaned.image, cleaned.coverage
         if cleaned.mask is not None:
             masks.append(cleaned.mask)

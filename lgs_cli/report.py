@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lgs_cli.defenses.chain import Chain, describe, method_name
 from lgs_cli.pipeline import Result
-from lgs_cli.text import printable
+from lgs_cli.text import counted, printable
 
 
 @dataclass
@@ -59,9 +59,8 @@ class Report:
             For example ``240 images: 240 done (3 unchanged), 0 skipped, 0 failed in 4.2 s``.
         """
         unchanged = f" ({self.unchanged} unchanged)" if self.unchanged else ""
-        noun = "image" if self.total == 1 else "images"
         return (
-            f"{self.total} {noun}: {self.done} done{unchanged}, {self.skipped} skipped, "
+            f"{counted(self.total, 'image')}: {self.done} done{unchanged}, {self.skipped} skipped, "
             f"{self.failed} failed in {seconds:.1f} s"
         )
 

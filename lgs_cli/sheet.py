@@ -1,4 +1,4 @@
-"""Images by defenses as one labelled picture, for a paper or a ticket: arrays in, array out."""
+"""Images by defenses as one labeled picture, for a paper or a ticket: arrays in, array out."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def make_sheet(
     *,
     max_side: int = 4096,
 ) -> NDArray[np.uint8]:
-    r"""Lay pictures out in a labelled grid.
+    r"""Lay pictures out in a labeled grid.
 
     Photographs of up to 480 × 480 pixels (or as many in another shape, up to 1440 on the long
     side) are shown pixel for pixel, larger ones reduced, those of up to 80 enlarged by a whole

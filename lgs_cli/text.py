@@ -1,4 +1,4 @@
-"""File names as text that is safe to print."""
+"""Words for people: file names that are safe to print, and counts."""
 
 from __future__ import annotations
 
@@ -27,3 +27,21 @@ def _escape(char: str) -> str:
     if "\udc80" <= char <= "\udcff":
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char.encode("unicode_escape").decode()
+
+
+def counted(number: int, noun: str) -> str:
+    """Count things.
+
+    Parameters
+    ----------
+    number : int
+        How many.
+    noun : str
+        What, in the singular.
+
+    Returns
+    -------
+    str
+        ``"1 image"``, ``"2,000 images"``.
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

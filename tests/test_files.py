@@ -107,3 +107,23 @@ def test_a_directory_named_like_an_image_is_a_problem_of_its_own(here):
     first, second = find(["in"], [], Selection(), [])
     assert (first.path, first.problem) == ("in/x.jpg", "a directory, not an image file")
     assert (second.path, second.problem) == ("in/y.jpg", None)
+
+
+def test_a_tree_deeper_than_pythons_stack(tmp_path):
+    deep = tmp_path
+    for _ in range(1100):
+        deep = deep / "d"
+        os.mkdir(deep)
+    (deep / "a.png").touch()
+    (tmp_path / "d" / "z.png").touch()
+    found = [source.relative for source in find([str(tmp_path)], [], Selection(), [])]
+    assert found == ["d/" * 1100 + "a.png", "d/z.png"]
+
+
+def test_listed_names_that_begin_with_dots(tmp_path, monkeypatch):
+    (tmp_path / "here" / "..x").mkdir(parents=True)
+    (tmp_path / "up.png").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    assert [source.relative for source in find([], ["..x/a.png"], Selection(), [])] == ["..x/a.png"]
+    assert [source.relative for source in find([], ["../up.png"], Selection(), [])] == ["up.png"]
+    assert [source.relative for source in find([], [".."], Selection(), [])] == ["up.png"]

@@ -318,3 +318,14 @@ def test_memory_grows_linearly_and_slowly():
         per_pixel = int(run.stdout) / (height * width)
         # The mask alone is 4 bytes a pixel.
         assert 3.5 < per_pixel < 20, (height, width)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_the_largest_smoothing_factor_blackens_blocks_and_nothing_else(dtype):
+    image = np.full((40, 60), 200, dtype) if dtype != np.float32 else np.full((40, 60), 0.5, dtype)
+    image[:15:2, :15:2] = image[1:15:2, 1:15:2] = 0
+    cleaned, mask, _ = apply(image, LgsParams(smoothing=1e60, threshold=0.2), with_mask=True)
+    assert np.array_equal(cleaned[20:, 20:], image[20:, 20:])
+    assert np.isfinite(mask).all()
+    assert not mask[20:, 20:].any()
+    assert not cleaned[:14, :14].any()

@@ -31,7 +31,19 @@ def examples() -> list[str]:
 
 
 CONTEXT = click.Context(commands, info_name="lgs")
-COMMANDS = {name: commands.get_command(CONTEXT, name) for name in commands.list_commands(CONTEXT)}
+
+
+def _below(group: click.Group, words: str = "") -> dict[str, click.Command]:
+    """Find all commands, those of groups too, by the words that call them."""
+    found = {}
+    for name in group.list_commands(CONTEXT):
+        command = group.get_command(CONTEXT, name)
+        below = isinstance(command, click.Group)
+        found |= _below(command, f"{words}{name} ") if below else {f"{words}{name}": command}
+    return found
+
+
+COMMANDS = _below(commands)
 
 
 def options() -> list[tuple[str, str]]:
@@ -68,6 +80,8 @@ def test_every_example_parses(line):
     name, *arguments = shlex.split(line)[1:]
     if name in ("--help", "-h", "--version"):
         return
+    if name not in COMMANDS:
+        name = f"{name} {arguments.pop(0)}"
     assert name in COMMANDS
     arguments = [_without_variables(argument) for argument in arguments]
     if not {"--help", "-h"} & set(arguments):

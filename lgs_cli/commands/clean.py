@@ -13,10 +13,10 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
 import click
 
 from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
-from lgs_cli.formats import FORMATS, MASK_STYLES
+from lgs_cli.formats import FORMATS, MASK_STYLES, MAX_PIXELS
 from lgs_cli.options import Location, Size, chosen_chain, cores, defense_options
 from lgs_cli.report import Report, describe_result
-from lgs_cli.text import printable
+from lgs_cli.text import counted, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -73,11 +73,11 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
     help="Worker processes.",
 )  # fmt: skip
 @click.option(
-    "--max-pixels", type=click.IntRange(min=1), default=500_000_000, show_default=True,
+    "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True,
     metavar="N", help="Larger images fail, unread.",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    "--timeout", type=click.FloatRange(0, 10_000_000, min_open=True), metavar="SECONDS",
     help="An image that takes longer fails.",
 )  # fmt: skip
 @click.option(
@@ -291,12 +291,8 @@ def _follow(
         if result.fatal:
             raise LgsError(f"stopped: {result.error}")
         if max_failures is not None and monitor.report.failed > max_failures:
-            raise LgsError(f"stopped after {_count(monitor.report.failed, 'failure')}")
+            raise LgsError(f"stopped after {counted(monitor.report.failed, 'failure')}")
     return monitor.report.exit_code
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class _Monitor:

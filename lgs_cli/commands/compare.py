@@ -11,7 +11,7 @@ import click
 
 from lgs_cli.defenses.chain import Chain, describe, parse_chain
 from lgs_cli.errors import ImageError, UsageError
-from lgs_cli.formats import FORMATS
+from lgs_cli.formats import FORMATS, MAX_PIXELS
 from lgs_cli.text import printable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _METHODS = ("lgs", "jpeg", "tvm", "bit-depth", "median")
     help="Long side of the sheet at most.",
 )  # fmt: skip
 @click.option(
-    "--max-pixels", type=click.IntRange(min=1), default=500_000_000, show_default=True,
+    "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True,
     metavar="N", help="Larger images fail, unread.",
 )  # fmt: skip
 def compare(

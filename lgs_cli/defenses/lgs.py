@@ -81,6 +81,8 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
         return Cleaned(image, np.zeros(size, np.float32) if with_mask else None, 0.0)
 
     lines = _cover(kept, rows, columns)
+    # Beyond that every gradient is suppressed wholly, and float32 has no room.
+    scale = min(params.smoothing / peak, 1e30)
     cleaned = np.empty_like(image, order="C")
     masked = 0
     for top, bottom in _bands(height, width):
@@ -88,10 +90,10 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
         mask = magnitude[top:bottom]
         positive = np.greater(mask, 0, out=_scratch("positive", mask.shape, np.bool_))
         masked += cv2.countNonZero(cv2.bitwise_and(positive.view(np.uint8), inside))
-        _attenuate(image[top:bottom], mask, inside, params.smoothing / peak, cleaned[top:bottom])
+        _attenuate(image[top:bottom], mask, inside, scale, cleaned[top:bottom])
         if with_mask:
             np.copyto(mask, 0, where=inside == 0)
-            np.minimum(np.multiply(mask, params.smoothing / peak, out=mask), 1, out=mask)
+            np.minimum(np.multiply(mask, scale, out=mask), 1, out=mask)
     if masked == 0:
         return Cleaned(image, magnitude if with_mask else None, 0.0)
     return Cleaned(cleaned, magnitude if with_mask else None, masked / (height * width))

@@ -75,7 +75,8 @@ class Params:
                 or (low is not None and value < low)
                 or (high is not None and value > high)
             ):
-                raise ValueError(f"{spec.name} is {value:g}; valid is {valid_range(spec)}")
+                shown = f"{value:g}" if expected is float else str(value)
+                raise ValueError(f"{spec.name} is {shown}; valid is {valid_range(spec)}")
 
 
 _NOUNS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -92,7 +93,7 @@ class LgsParams(Params):
     threshold : float
         Threshold γ on a block's mean normalized gradient magnitude, in [0, 1].
     block_size : int
-        Block size τ in pixels, at least 1.
+        Block size τ in pixels, 1 to 100,000.
     overlap : int
         Overlap o of neighboring blocks in pixels, at least 0 and less than ``block_size``.
 
@@ -108,7 +109,7 @@ class LgsParams(Params):
         0.1, "Threshold γ on a block's mean gradient, above which it is smoothed.",
         at_least=0, at_most=1,
     )  # fmt: skip
-    block_size: int = parameter(15, "Block size τ in pixels.", at_least=1)
+    block_size: int = parameter(15, "Block size τ in pixels.", at_least=1, at_most=100_000)
     overlap: int = parameter(5, "Overlap o of neighboring blocks in pixels.", at_least=0)
 
     def __post_init__(self) -> None:
