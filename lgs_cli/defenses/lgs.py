@@ -243,7 +243,9 @@ def _attenuate(
     if band.dtype == np.uint8:
         # A mask in 255 steps is off by half a level at most, so the rounded product is by one.
         keep = _scratch("keep", magnitude.shape, np.uint8)
-        cv2.convertScaleAbs(magnitude, keep, 255 * scale)
+        # Differing 8-bit pixels differ by 1 at least: 256 is enough to black them out, and OpenCV
+        # takes what goes beyond 32 bits for 0.
+        cv2.convertScaleAbs(magnitude, keep, 255 * min(scale, 256))
         cv2.bitwise_not(cv2.bitwise_and(keep, inside, keep), keep)
         planes = _planes(band)
         if len(planes) == 1:
