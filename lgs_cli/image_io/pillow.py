@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,10 @@ def frames_of(
 def save(pixels: NDArray[Any], format: str, **options: Any) -> bytes:
     """Encode one array."""
     out = io.BytesIO()
-    _image(pixels).save(out, format, **options)
+    # libjpeg cannot optimize a file, or order it progressively, that its block does not hold.
+    # Pillow guesses 2 bytes a pixel; the bound of libjpeg-turbo's tjBufSize is 2 a sample.
+    with _blocks_of(2 * pixels.nbytes if format == "JPEG" else 0):
+        _image(pixels).save(out, format, **options)
     return out.getvalue()
 
 
@@ -93,3 +97,14 @@ def save_frames(
 
 def _image(pixels: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+@contextlib.contextmanager
+def _blocks_of(size: int) -> Iterator[None]:
+    """Have Pillow's encoders fill blocks of at least so many bytes."""
+    before = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = max(before, size)
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = before
