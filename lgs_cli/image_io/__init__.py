@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lgs_cli.errors import ImageError
 from lgs_cli.formats import FORMATS
@@ -37,6 +38,7 @@ __all__ = [
     "encode",
     "encode_png",
     "losses",
+    "orientation",
     "read",
 ]
 
@@ -222,3 +224,30 @@ def losses(picture: Picture, format: str | None = None) -> tuple[str, ...]:
     if picture.coding.get("still") and name != "png":
         lost.append(f"{title(name)} has no room for a still beside the animation")
     return tuple(lost)
+
+
+_ORIENTATION = 274  # the tag of TIFF and EXIF
+
+
+def orientation(picture: Picture) -> int:
+    """Tell how a picture is to be turned to stand upright; its frames are as stored.
+
+    Parameters
+    ----------
+    picture : Picture
+        As it was decoded.
+
+    Returns
+    -------
+    int
+        1 to 8 as EXIF numbers them: 1 is upright, 3 upside down, 6 to be turned clockwise, 8
+        counterclockwise, the others mirrored too. 1 where EXIF says none, or is broken.
+    """
+    exif = Image.Exif()
+    try:
+        with guarded("EXIF"):
+            exif.load(picture.exif or b"")
+            value = exif.get(_ORIENTATION)
+    except ImageError:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

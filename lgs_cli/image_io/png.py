@@ -25,10 +25,10 @@ PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # 1 MB refuses files with large but re
 
 _MAGIC = b"\x89PNG\r\n\x1a\n"
 
-# Chunks that say something about the picture whatever its color type, and stay true of it.
 # Of photographs, zlib's usual 6 makes files as large, in half as much time again.
 _LEVEL = 4
 
+# Chunks that say something about the picture whatever its color type, and stay true of it.
 _KEPT = frozenset(
     {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"eXIf"}
     | {b"tEXt", b"zTXt", b"iTXt"}
