@@ -21,7 +21,14 @@ _ANOTHER = re.compile(rb"\s*P[1-6][\s#]")
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode a PBM, PGM or PPM, plain or binary, at 8 or 16 bits."""
+    """Decode a PBM, PGM or PPM, plain or binary, at 8 or 16 bits.
+
+    Raises
+    ------
+    ImageError
+        Where the header or a sample is no number in range, samples are missing, or another image
+        follows the first.
+    """
     header = _HEADER.match(data)
     if header is None:
         raise ImageError("broken PNM: no size in its header")
