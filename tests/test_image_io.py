@@ -43,7 +43,7 @@ from PIL import Image
 
 from lgs_cli.errors import ImageError
 from lgs_cli.formats import FORMATS
-from lgs_cli.image_io import Picture, decode, encode, losses, read
+from lgs_cli.image_io import Picture, decode, encode, losses, orientation, read
 
 WRITABLE = [name for name, form in FORMATS.items() if form.writable]
 # ----------------------------------------------------------------------------- pixels come through
@@ -287,6 +287,28 @@ def test_orientation_stays_and_pixels_are_not_turned(
     found = opened(encode(picture, picture.frames))
     assert found.getexif()[274] == orientation
     assert found.size == (rgb.shape[1], rgb.shape[0])
+
+
+@pytest.mark.parametrize("stored", range(1, 9))
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "tiff"])
+def test_orientation_is_told(name: str, stored: int, rgb: np.ndarray) -> None:
+    assert orientation(decode(with_metadata(rgb, name, some_exif(stored)))) == stored
+
+
+def exif_by_hand(kind: int, value: bytes) -> bytes:
+    entry = struct.pack("<HHI", 274, kind, 1) + value.ljust(4, b"\0")
+    return b"II*\0\x08\0\0\0\x01\0" + entry + bytes(4)
+
+
+def test_orientation_of_broken_exif_is_upright(rgb: np.ndarray) -> None:
+    of = {None: 1, b"": 1, b"garbage": 1, b"II*\0": 1, EXIF[:40]: 1, exif_by_hand(3, b"\x06"): 6}
+    of |= {exif_by_hand(3, bytes([value])): 1 for value in (0, 9, 200)}
+    of |= {exif_by_hand(2, b"6"): 1, exif_by_hand(5, b"\xff\xff\xff"): 1}
+    rng = random.Random(274)
+    of |= {rng.randbytes(size): 1 for size in range(1, 200)}
+    of |= {b"MM\0*\0\0\0\x08" + rng.randbytes(size): 1 for size in range(8)}
+    for block, expected in of.items():
+        assert orientation(Picture((rgb,), "jpeg", exif=block)) == expected, block
 
 
 @pytest.mark.parametrize("target", ["jpeg", "png", "tiff", "bmp"])

@@ -93,6 +93,18 @@ def test_jpeg_quality_replaces_tables_and_keeps_sampling(rgb: np.ndarray) -> Non
     )[:2]  # fmt: skip
 
 
+@pytest.mark.parametrize("shape", [(400, 400, 3), (400, 400), (2000, 1, 3), (1, 1, 3)])
+@pytest.mark.parametrize("way", [{"optimize": True}, {"progressive": True}])
+def test_noise_does_not_overflow_a_jpeg_coded_with_care(
+    way: dict[str, bool], shape: tuple[int, ...], capfd: Any
+) -> None:
+    calm, noise = np.zeros(shape, np.uint8), np.random.default_rng(5).integers(0, 256, shape)
+    picture = decode(pillow(calm, "JPEG", quality=100, subsampling=0, **way))
+    found = opened(encode(picture, [noise.astype(np.uint8)]))
+    np.testing.assert_allclose(np.asarray(found).astype(int), noise, atol=6)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_jpeg_from_another_format_has_full_chroma(rgb: np.ndarray) -> None:
     picture = decode(pillow(rgb, "PNG"))
     tables, sampling, _ = jpeg_structure(encode(picture, [rgb], format="jpeg"))

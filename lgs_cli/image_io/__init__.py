@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lgs_cli.errors import ImageError
 from lgs_cli.formats import FORMATS
@@ -37,12 +38,41 @@ __all__ = [
     "encode",
     "encode_png",
     "losses",
+    "orientation",
     "read",
 ]
 
 
 class _Codec(Protocol):
-    def decode(self, data: bytes, max_pixels: int) -> Picture: ...
+    """What the module of each format has; GIF's has no ``encode``.
+
+    Both functions run under :func:`lgs_cli.image_io.codec.guarded`. What they raise themselves is
+    ImageError with the reason; whatever else a library raises becomes one there.
+    """
+
+    def decode(self, data: bytes, max_pixels: int) -> Picture:
+        """Decode a file in full, or not at all.
+
+        Parameters
+        ----------
+        data : bytes
+            The whole file; its first bytes are the format's.
+        max_pixels : int
+            Most pixels over all frames together, to be held against the headers before any pixel
+            is decoded.
+
+        Returns
+        -------
+        Picture
+            Its ``data`` is `data`, its ``coding`` whatever ``encode`` of the same module needs.
+
+        Raises
+        ------
+        ImageError
+            Where there are too many pixels or frames, the file is cut short or broken, or its
+            samples are of a kind that would lose depth.
+        """
+        ...
 
     def encode(
         self,
@@ -50,7 +80,33 @@ class _Codec(Protocol):
         frames: Sequence[NDArray[Any]],
         quality: int | None,
         carried: Carried,
-    ) -> bytes: ...
+    ) -> bytes:
+        """Encode frames that the format is known to hold.
+
+        Parameters
+        ----------
+        picture : Picture
+            Where the frames come from, in this format or another, whose ``coding`` means nothing
+            here: for timing, resolution, and what else is kept.
+        frames : sequence of ndarray
+            One array a frame, of a dtype and with channels (alpha, 16 bits) that the format has,
+            but not always contiguous; (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) as in `picture`.
+        quality : int or None
+            1 to 100; None keeps the picture's, or takes the format's default.
+        carried : Carried
+            The metadata to be written.
+
+        Returns
+        -------
+        bytes
+            The whole file.
+
+        Raises
+        ------
+        ImageError
+            Where the format has no room for these frames after all.
+        """
+        ...
 
 
 def _codec(name: str) -> _Codec:
@@ -222,3 +278,30 @@ def losses(picture: Picture, format: str | None = None) -> tuple[str, ...]:
     if picture.coding.get("still") and name != "png":
         lost.append(f"{title(name)} has no room for a still beside the animation")
     return tuple(lost)
+
+
+_ORIENTATION = 274  # the tag of TIFF and EXIF
+
+
+def orientation(picture: Picture) -> int:
+    """Tell how a picture is to be turned to stand upright; its frames are as stored.
+
+    Parameters
+    ----------
+    picture : Picture
+        As it was decoded.
+
+    Returns
+    -------
+    int
+        1 to 8 as EXIF numbers them: 1 is upright, 3 upside down, 6 to be turned clockwise, 8
+        counterclockwise, the others mirrored too. 1 where EXIF says none, or is broken.
+    """
+    exif = Image.Exif()
+    try:
+        with guarded("EXIF"):
+            exif.load(picture.exif or b"")
+            value = exif.get(_ORIENTATION)
+    except ImageError:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

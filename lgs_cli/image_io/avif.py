@@ -20,7 +20,13 @@ from lgs_cli.image_io.picture import Picture
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode an AVIF, with all frames of an animated one."""
+    """Decode an AVIF, with all frames of an animated one.
+
+    Raises
+    ------
+    ImageError
+        Of 10 and 12 bits, which Pillow would cut to 8.
+    """
     coded = _flags(data)
     for flags in coded:
         if flags & 0x40:

@@ -7,7 +7,27 @@ from collections.abc import Iterator
 
 
 def boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, start and stop of the body of each box (ISO 14496-12, 4.2)."""
+    """Yield kind, start and stop of the body of each box (ISO 14496-12, 4.2).
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    start, stop : int
+        Where in it the boxes lie: the file's own ends, or those of the body of a box.
+
+    Yields
+    ------
+    kind : bytes
+        Four letters, such as ``b"meta"``.
+    start, stop : int
+        Where in `data` the body lies, without the box's header.
+
+    Raises
+    ------
+    EOFError
+        Where a box goes beyond `stop`, or is shorter than its header.
+    """
     at = start
     while at < stop:
         if at + 8 > stop:

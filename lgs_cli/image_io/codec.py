@@ -36,6 +36,25 @@ def guarded(name: str) -> Iterator[list[str]]:
 
     Whatever garbage makes a codec raise (SyntaxError, struct.error, OverflowError, ...) means the
     same here: this image cannot be had.
+
+    Parameters
+    ----------
+    name : str
+        The format's, as :func:`lgs_cli.image_io.magic.title` takes it.
+
+    Yields
+    ------
+    list of str
+        Empty at first; once the body has ended well, the warnings it gave, one line of ASCII
+        each.
+
+    Raises
+    ------
+    ImageError
+        For every Exception of the body: its own ImageError as it is, ``"not enough memory"``,
+        ``"truncated JPEG"`` where the text says as much, else ``"broken JPEG: "`` and the text.
+    ImportError
+        As the body raised it: a library that is missing is no fault of the image.
     """
     said: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -58,7 +77,17 @@ class _Noise(Exception):  # noqa: N818 - it carries what a codec printed, to bec
 
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
-    """Catch what C code prints on stderr; where the body fails, that is the reason."""
+    """Catch what C code prints on stderr; where the body fails, that is the reason.
+
+    What is printed is lost where the body ends well, and where it raises ImageError, ImportError or
+    MemoryError. The descriptor is the process's: threads that print meanwhile are not heard either.
+
+    Raises
+    ------
+    Exception
+        With the first line that was printed as its text, in place of what the body raised; that
+        itself where nothing was printed.
+    """
     try:
         saved = os.dup(2)
     except OSError:  # stderr is closed: nothing to spare

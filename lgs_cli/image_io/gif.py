@@ -15,7 +15,13 @@ from lgs_cli.image_io.picture import Picture
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode a GIF, with all frames of an animated one."""
+    """Decode a GIF, with all frames of an animated one.
+
+    Raises
+    ------
+    ImageError
+        Where a frame lies outside the picture.
+    """
     image = GifImageFile(io.BytesIO(data))
     require_pixels(image.width * image.height, max_pixels)
     require_pixels(image.width * image.height * image.n_frames, max_pixels)

@@ -20,7 +20,13 @@ from lgs_cli.image_io.picture import Picture
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode a JPEG 2000; its metadata is not read, but noted."""
+    """Decode a JPEG 2000; its metadata is not read, but noted.
+
+    Raises
+    ------
+    ImageError
+        Of more than 8 bits that are not 16.
+    """
     raw = data.startswith(b"\xff\x4f")
     stream, notes = (0, []) if raw else _contents(data)
     count = int.from_bytes(data[stream + 40 : stream + 42])
@@ -67,7 +73,13 @@ def _contents(data: bytes) -> tuple[int, list[str]]:
 def encode(
     picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
 ) -> bytes:
-    """Encode as JPEG 2000 without loss, as a bare codestream where the picture was one."""
+    """Encode as JPEG 2000 without loss, as a bare codestream where the picture was one.
+
+    Raises
+    ------
+    ImageError
+        For 16-bit gray with alpha.
+    """
     pixels = frames[0]
     raw = bool(picture.coding.get("no_jp2"))
     if pixels.dtype == np.uint16 and pixels.ndim == 3:

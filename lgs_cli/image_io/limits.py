@@ -14,12 +14,36 @@ Image.MAX_IMAGE_PIXELS = None  # the limit is --max-pixels, checked here
 
 
 def require_pixels(count: int, max_pixels: int) -> None:
-    """Refuse more pixels than are allowed, over all frames together."""
+    """Refuse more pixels than are allowed, over all frames together.
+
+    Parameters
+    ----------
+    count : int
+        Width times height, times the number of frames.
+    max_pixels : int
+        Most that are allowed.
+
+    Raises
+    ------
+    ImageError
+        Where there are more; the message names both numbers and the option.
+    """
     if count > max_pixels:
         raise ImageError(f"{count:,} pixels are more than --max-pixels {max_pixels:,}")
 
 
 def require_frames(count: int) -> None:
-    """Refuse more frames or pages than any honest file has."""
+    """Refuse more frames or pages than any honest file has.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+
+    Raises
+    ------
+    ImageError
+        Above ``MAX_FRAMES``.
+    """
     if count > MAX_FRAMES:
         raise ImageError(f"{count:,} frames are more than {MAX_FRAMES:,}")

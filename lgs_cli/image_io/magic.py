@@ -32,12 +32,34 @@ _TITLES = {"jp2": "JPEG 2000", "webp": "WebP"}
 
 
 def format_of(data: bytes) -> str | None:
-    """Name the format of a file that starts like this; None where it is none of ours."""
+    """Name the format of a file that starts like this; None where it is none of ours.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, or its first 4,096 bytes.
+
+    Returns
+    -------
+    str or None
+        A name in :data:`lgs_cli.formats.FORMATS`.
+    """
     return next((name for name, magic in _MAGIC if magic.match(data)), None)
 
 
 def why_unknown(data: bytes) -> str:
-    """Say what a file of no format of ours is instead."""
+    """Say what a file of no format of ours is instead.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, or its first 4,096 bytes; not empty.
+
+    Returns
+    -------
+    str
+        ``"HEIC is not supported"`` or its like; ``"not an image"`` where it is nothing known.
+    """
     for name, magic in _FOREIGN:
         if magic.match(data[:4096]):
             return f"{name} is not supported"
@@ -45,5 +67,16 @@ def why_unknown(data: bytes) -> str:
 
 
 def title(name: str) -> str:
-    """Write a format's name as people do."""
+    """Write a format's name as people do.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"jp2"``.
+
+    Returns
+    -------
+    str
+        Such as ``"JPEG 2000"``; in capitals where there is nothing better.
+    """
     return _TITLES.get(name, name.upper())

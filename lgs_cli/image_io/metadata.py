@@ -39,7 +39,21 @@ class Carried(NamedTuple):
 
 
 def carry(picture: Picture, name: str) -> Carried:
-    """Tell what metadata of a picture goes over into a format."""
+    """Tell what metadata of a picture goes over into a format.
+
+    Parameters
+    ----------
+    picture : Picture
+        As it was decoded.
+    name : str
+        The format to write, a name in :data:`lgs_cli.formats.FORMATS`.
+
+    Returns
+    -------
+    Carried
+        EXIF, ICC profile and XMP, each as the picture has it, or None where there is none, no room,
+        or, for a gray profile, no gray; and a line for each that is lost.
+    """
     held = {"EXIF": picture.exif, "ICC profile": picture.icc, "XMP": picture.xmp}
     losses = []
     if name != picture.format:
@@ -65,7 +79,20 @@ def _gray_becomes_color(picture: Picture, name: str) -> bool:
 
 
 def found_in(image: Image.Image, notes: list[str]) -> dict[str, Any]:
-    """Return the metadata that Pillow found in a file, as :class:`Picture` takes it."""
+    """Return the metadata that Pillow found in a file, as :class:`Picture` takes it.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Opened, with its ``info`` complete: some formats have metadata behind the pixels.
+    notes : list of str
+        Gets a line where something found does not fit the pixels any more.
+
+    Returns
+    -------
+    dict
+        ``exif``, ``icc``, ``xmp`` (bytes or None) and ``dpi``.
+    """
     exif = image.info.get("exif")
     icc = image.info.get("icc_profile")
     if icc and image.mode == "CMYK":
@@ -80,12 +107,34 @@ def found_in(image: Image.Image, notes: list[str]) -> dict[str, Any]:
 
 
 def as_bytes(value: Any) -> bytes | None:
-    """Return the bytes of what Pillow may hand over as text, or as a part of a buffer."""
+    """Return the bytes of what Pillow may hand over as text, or as a part of a buffer.
+
+    Parameters
+    ----------
+    value : str, bytes-like or None
+        Text is encoded as UTF-8.
+
+    Returns
+    -------
+    bytes or None
+        None for None and for what is empty.
+    """
     return (value.encode() if isinstance(value, str) else bytes(value)) if value else None
 
 
 def dpi(image: Image.Image) -> tuple[float, float] | None:
-    """Return the resolution that Pillow found in a file, where it makes sense."""
+    """Return the resolution that Pillow found in a file, where it makes sense.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Opened.
+
+    Returns
+    -------
+    tuple of float or None
+        Horizontal and vertical, in pixels an inch, between 0 and 65,536.
+    """
     try:
         x, y = (float(value) for value in image.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -94,11 +143,33 @@ def dpi(image: Image.Image) -> tuple[float, float] | None:
 
 
 def dpi_option(picture: Picture) -> dict[str, Any]:
-    """Return a picture's resolution as options for Pillow's writers."""
+    """Return a picture's resolution as options for Pillow's writers.
+
+    Parameters
+    ----------
+    picture : Picture
+        As it was decoded.
+
+    Returns
+    -------
+    dict
+        ``dpi``, or nothing where none is known.
+    """
     return {"dpi": picture.dpi} if picture.dpi else {}
 
 
 def metadata_options(carried: Carried) -> dict[str, Any]:
-    """Return metadata as options for Pillow's writers."""
+    """Return metadata as options for Pillow's writers.
+
+    Parameters
+    ----------
+    carried : Carried
+        What goes over.
+
+    Returns
+    -------
+    dict
+        ``exif``, ``icc_profile`` and ``xmp``, as far as there are.
+    """
     options = {"exif": carried.exif, "icc_profile": carried.icc, "xmp": carried.xmp}
     return {key: value for key, value in options.items() if value}

@@ -15,7 +15,29 @@ from lgs_cli.image_io.codec import hushed
 
 
 def decode_deep(data: bytes, size: tuple[int, int], page: int = 0) -> NDArray[Any]:
-    """Decode 16-bit color; `size` is the width and height that Pillow found."""
+    """Decode 16-bit color; `size` is the width and height that Pillow found.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file, which Pillow has accepted: OpenCV takes some that are cut short.
+    size : tuple of int
+        Width and height that Pillow found.
+    page : int
+        Which page of a TIFF, from 0.
+
+    Returns
+    -------
+    ndarray
+        (H, W, 3) RGB or (H, W, 4) RGBA, uint16.
+
+    Raises
+    ------
+    ImageError
+        Where what comes out is of another size or kind.
+    OSError
+        Where nothing comes out.
+    """
     import cv2
 
     with hushed():
@@ -31,7 +53,27 @@ def decode_deep(data: bytes, size: tuple[int, int], page: int = 0) -> NDArray[An
 
 
 def encode(pixels: NDArray[Any], suffix: str, *options: int) -> bytes:
-    """Encode RGB or RGBA as the format of a suffix."""
+    """Encode RGB or RGBA as the format of a suffix.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (H, W, 3) or (H, W, 4); uint8 or uint16, as the format holds.
+    suffix : str
+        Such as ``".bmp"``.
+    *options : int
+        OpenCV's flags and their values by turns.
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
+    Raises
+    ------
+    OSError
+        Where OpenCV fails.
+    """
     import cv2
 
     with hushed():

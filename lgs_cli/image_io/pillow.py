@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,28 @@ _MODES = {
 
 
 def pixels_of(image: Image.Image, notes: list[str]) -> NDArray[Any]:
-    """Turn an image into an array of the kinds that :class:`Picture` knows."""
+    """Turn an image into an array of the kinds that :class:`Picture` knows.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Opened, or loaded already.
+    notes : list of str
+        Gets a line where the samples become others: ``"palette became RGB"``.
+
+    Returns
+    -------
+    ndarray
+        (H, W), (H, W, 2), (H, W, 3) or (H, W, 4) of uint8, or (H, W) or (H, W, 2) of uint16; a
+        transparent color has become alpha. May be read-only.
+
+    Raises
+    ------
+    ImageError
+        For samples of 32 bits and floating point, and for colors such as Lab.
+    OSError
+        Where the file is cut short or broken.
+    """
     mode = image.mode
     if mode.startswith("I;16"):
         return _deep_gray(image)
@@ -61,7 +83,27 @@ def _deep_gray(image: Image.Image) -> NDArray[Any]:
 def frames_of(
     image: ImageFile.ImageFile, notes: list[str]
 ) -> tuple[tuple[NDArray[Any], ...], tuple[float, ...]]:
-    """Return every frame, and the milliseconds each shows where there are several."""
+    """Return every frame, and the milliseconds each shows where there are several.
+
+    Parameters
+    ----------
+    image : PIL.ImageFile.ImageFile
+        Opened.
+    notes : list of str
+        As in :func:`pixels_of`, once for each frame.
+
+    Returns
+    -------
+    frames : tuple of ndarray
+        As :func:`pixels_of` returns them, composited.
+    durations : tuple of float
+        In milliseconds; empty where there is one frame.
+
+    Raises
+    ------
+    ImageError, OSError
+        As :func:`pixels_of`.
+    """
     count = getattr(image, "n_frames", 1)
     frames, durations = [], []
     for index in range(count):
@@ -73,16 +115,61 @@ def frames_of(
 
 
 def save(pixels: NDArray[Any], format: str, **options: Any) -> bytes:
-    """Encode one array."""
+    """Encode one array.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Of a shape and dtype that Pillow and the format know; not always contiguous.
+    format : str
+        Pillow's name of it.
+    **options
+        Of Pillow's writer.
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
+    Raises
+    ------
+    OSError, ValueError, struct.error
+        Whatever Pillow's writer makes of what it cannot write.
+    """
     out = io.BytesIO()
-    _image(pixels).save(out, format, **options)
+    # libjpeg cannot optimize a file, or order it progressively, that its block does not hold.
+    # Pillow guesses 2 bytes a pixel; the bound of libjpeg-turbo's tjBufSize is 2 a sample.
+    with _blocks_of(2 * pixels.nbytes if format == "JPEG" else 0):
+        _image(pixels).save(out, format, **options)
     return out.getvalue()
 
 
 def save_frames(
     picture: Picture, frames: Sequence[NDArray[Any]], format: str, **options: Any
 ) -> bytes:
-    """Encode the frames of a picture, as an animation where it is one."""
+    """Encode the frames of a picture, as an animation where it is one.
+
+    Parameters
+    ----------
+    picture : Picture
+        For timing and loop.
+    frames : sequence of ndarray
+        One where the picture is a still; as :func:`save` takes them.
+    format : str
+        Pillow's name of it; one that knows animations where the picture is one.
+    **options
+        Of Pillow's writer.
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
+    Raises
+    ------
+    OSError, ValueError, struct.error
+        As :func:`save`.
+    """
     if picture.durations:
         options["save_all"] = True
         options["append_images"] = [_image(frame) for frame in frames[1:]]
@@ -93,3 +180,14 @@ def save_frames(
 
 def _image(pixels: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+@contextlib.contextmanager
+def _blocks_of(size: int) -> Iterator[None]:
+    """Have Pillow's encoders fill blocks of at least so many bytes."""
+    before = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = max(before, size)
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = before

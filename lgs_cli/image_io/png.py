@@ -25,10 +25,10 @@ PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # 1 MB refuses files with large but re
 
 _MAGIC = b"\x89PNG\r\n\x1a\n"
 
-# Chunks that say something about the picture whatever its color type, and stay true of it.
 # Of photographs, zlib's usual 6 makes files as large, in half as much time again.
 _LEVEL = 4
 
+# Chunks that say something about the picture whatever its color type, and stay true of it.
 _KEPT = frozenset(
     {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"eXIf"}
     | {b"tEXt", b"zTXt", b"iTXt"}
@@ -69,7 +69,13 @@ def _file(header: bytes, *chunks: bytes) -> bytes:
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode a PNG, with all frames of an animated one."""
+    """Decode a PNG, with all frames of an animated one.
+
+    Raises
+    ------
+    ImageError
+        Where a chunk is cut short, a frame has no data or lies outside the picture.
+    """
     chunks = _chunks(data)
     width, height = struct.unpack_from(">II", chunks[0].body)
     kinds = [chunk.kind for chunk in chunks]
@@ -193,7 +199,13 @@ def _over(front: NDArray[Any], back: NDArray[Any]) -> NDArray[Any]:
 def encode(
     picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
 ) -> bytes:
-    """Encode as PNG, animated where the picture is."""
+    """Encode as PNG, animated where the picture is.
+
+    Raises
+    ------
+    ImageError
+        Where a frame shows for more than 65,535 seconds.
+    """
     header, samples = _compressed(frames[0], _LEVEL)
     metadata = _metadata(picture, carried)
     if not picture.durations:

@@ -14,12 +14,21 @@ from lgs_cli.image_io.limits import require_pixels
 from lgs_cli.image_io.metadata import Carried
 from lgs_cli.image_io.picture import Picture
 
-_HEADER = re.compile(rb"P([1-6])(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})")
-_MAXIMUM = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})")
+_NUMBER = rb"(?:\s|#[^\r\n]*[\r\n])+0*(\d{1,10})(?!\d)"
+_HEADER = re.compile(rb"P([1-6])" + _NUMBER + _NUMBER)
+_MAXIMUM = re.compile(_NUMBER)
+_ANOTHER = re.compile(rb"\s*P[1-6][\s#]")
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode a PBM, PGM or PPM, plain or binary, at 8 or 16 bits."""
+    """Decode a PBM, PGM or PPM, plain or binary, at 8 or 16 bits.
+
+    Raises
+    ------
+    ImageError
+        Where the header or a sample is no number in range, samples are missing, or another image
+        follows the first.
+    """
     header = _HEADER.match(data)
     if header is None:
         raise ImageError("broken PNM: no size in its header")
@@ -58,8 +67,15 @@ def _samples(data: bytes, at: int, kind: int, shape: tuple[int, ...], maximum: i
     if kind <= 3:
         body = re.sub(rb"#[^\r\n]*", b"", data[at:])
         if kind == 1:
-            return np.frombuffer(b"".join(body.split()), np.uint8)[:count] - ord("0")
-        tokens = np.array(body.split(maxsplit=count)[:count], dtype="S10")
+            bits = b"".join(body.split())
+            if bits[count : count + 1] == b"P":
+                _require_no_other(body, body.find(b"P"))
+            return np.frombuffer(bits, np.uint8)[:count] - ord("0")
+        numbers = body.split(maxsplit=count)
+        if len(numbers) > count:
+            _require_no_other(numbers.pop(), 0)
+        # Ten digits are too large a sample already, but may be leading zeros.
+        tokens = np.array([number.lstrip(b"0") or number[:1] for number in numbers], dtype="S10")
         if not np.char.isdigit(tokens).all():
             raise ImageError("broken PNM: a sample is not a number")
         return tokens.astype(np.int64)
@@ -67,12 +83,20 @@ def _samples(data: bytes, at: int, kind: int, shape: tuple[int, ...], maximum: i
     if kind == 4:
         height, width = shape
         stride = (width + 7) // 8
+        _require_no_other(data, at + stride * height)
         rows = np.frombuffer(data[at : at + stride * height], np.uint8)
         rows = rows[: len(rows) - len(rows) % stride].reshape(-1, stride)
         return np.unpackbits(rows, axis=1)[:, :width].ravel()
     size = 2 if maximum > 255 else 1
+    _require_no_other(data, at + count * size)
     body = data[at : at + count * size]
     return np.frombuffer(body[: len(body) - len(body) % size], f">u{size}")
+
+
+def _require_no_other(data: bytes, at: int) -> None:
+    """Refuse a file that goes on with another image; what is no image may trail."""
+    if _ANOTHER.match(data, at):
+        raise ImageError("several images in one PNM are not supported")
 
 
 def encode(

@@ -18,7 +18,24 @@ _KINDS: dict[int, str] = {
 
 
 def read_bytes(path: str) -> bytes:
-    """Read a regular file whole; where it starts like no image, no more than its head."""
+    """Read a regular file whole; where it starts like no image, no more than its head.
+
+    Parameters
+    ----------
+    path : str
+        The file; a symbolic link is followed.
+
+    Returns
+    -------
+    bytes
+        All of it; empty where it is empty.
+
+    Raises
+    ------
+    ImageError
+        With the reason, without the path: ``"no such file"``, ``"is a directory"``, ``"permission
+        denied"``, ``"not an image"``, ``"not enough memory"``.
+    """
     try:
         # stat before open: opening a FIFO or a device can block, or do things.
         _require_regular(os.stat(path).st_mode)

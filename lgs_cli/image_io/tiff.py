@@ -52,7 +52,14 @@ class _Page(NamedTuple):
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode a TIFF, with all its pages."""
+    """Decode a TIFF, with all its pages.
+
+    Raises
+    ------
+    ImageError
+        For floating-point samples, more than 16 bits, 16-bit color that lies in planes or is not
+        RGB or RGBA, and a chain of pages without end.
+    """
     upright = _upright(data)
     # Tags are read from the file as it is, pixels from its upright copy.
     described = TiffImageFile(io.BytesIO(data))

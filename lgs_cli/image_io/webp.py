@@ -19,7 +19,13 @@ from lgs_cli.image_io.picture import Picture
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode a WebP, with all frames of an animated one."""
+    """Decode a WebP, with all frames of an animated one.
+
+    Raises
+    ------
+    ImageError
+        Where the file is shorter than it says, or holds no picture.
+    """
     length = int.from_bytes(data[4:8], "little") + 8
     if length > len(data):
         raise ImageError("truncated WebP")
@@ -74,7 +80,13 @@ def _size(kind: bytes, body: memoryview) -> tuple[int, int]:
 def encode(
     picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
 ) -> bytes:
-    """Encode as WebP, without loss where the picture was a lossless one."""
+    """Encode as WebP, without loss where the picture was a lossless one.
+
+    Raises
+    ------
+    ImageError
+        Above 16,383 pixels a side.
+    """
     if max(frames[0].shape[:2]) > 16383:
         raise ImageError("WebP holds at most 16,383 pixels a side; use --format png")
     options: dict[str, Any]
