@@ -85,6 +85,11 @@ class Manifest:
         except OSError as error:
             raise write_error(error, self._path) from error
 
+    @property
+    def exists(self) -> bool:
+        """Whether some run has written into the directory."""
+        return os.path.lexists(self._path)
+
     def peek(self) -> None:
         """Read what is there without locking or writing anything, where there is something."""
         with contextlib.suppress(OSError):

@@ -103,6 +103,35 @@ class Outputs:
         self._refuse_overwriting(sources, others)
         self._refuse_clashes(sources, others, None if write else False)
 
+    def refuse_strangers(self, inputs: Iterable[str], sources: Iterable[Source]) -> None:
+        """Refuse to replace files in a directory that no run has written to, inside an input.
+
+        What lies there is never walked, so that it may well be photographs of the user's.
+
+        Parameters
+        ----------
+        inputs : iterable of str
+            The inputs as the user gave them.
+        sources : iterable of Source
+            What they hold.
+
+        Raises
+        ------
+        UsageError
+            Naming the first such file.
+        """
+        roots = tuple(os.path.join(os.path.realpath(path), "") for path in inputs)
+        inside = [os.path.realpath(path).startswith(roots) for path in self.directories]
+        if not any(inside):
+            return
+        for source in sources:
+            for path, exposed in zip(filter(None, self.of(source)), inside, strict=True):
+                if exposed and os.path.lexists(path):
+                    raise UsageError(
+                        f"{printable(path)} is there already, inside an input, and not of lgs: "
+                        "choose another directory"
+                    )
+
     def _refuse_overwriting(self, sources: Sequence[Source], others: Sequence[str]) -> None:
         """Refuse an output that is an input, also where links lead to it."""
         real = _RealPaths()

@@ -119,5 +119,5 @@ def describe_result(result: Result) -> str:
         return f"{source}: {printable(result.error or '')}"
     assert result.output is not None
     notes = "".join(f"; {note}" for note in result.notes)
-    covered = "" if result.coverage is None else f", {result.coverage:.1%} masked"
+    covered = "" if result.coverage is None else f", {result.coverage:.1%} changed"
     return f"{source} -> {printable(result.output)}: {result.status}{covered}{notes}"

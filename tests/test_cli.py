@@ -425,7 +425,7 @@ def test_quiet_and_verbose(lgs, photos):
     verbose = lgs("clean", "photos", "-o", "three", "--verbose", "-j1").stderr.splitlines()
     assert len(verbose) == 5
     assert re.fullmatch(
-        r"photos/a\.jpg -> three/a\.jpg: done, \d+\.\d% masked", verbose[0]
+        r"photos/a\.jpg -> three/a\.jpg: done, \d+\.\d% changed", verbose[0]
     )  # fmt: skip
 
 
@@ -827,3 +827,18 @@ def test_localized_noise_no_longer_misleads_a_classifier(lgs):
     assert lgs("clean", attacked / "lavan_32px", "-o", "out").returncode == 0
     assert rightly_classified(attacked / "lavan_32px") == 0
     assert rightly_classified(lgs.folder / "out") >= 0.80
+
+
+def test_photographs_in_a_directory_for_outputs_are_not_replaced(lgs, photos):
+    (photos / "sub2").mkdir()
+    stranger = photos / "sub2" / "a.jpg"
+    shutil.copy(photos / "a.jpg", stranger)
+    before = snapshot(photos)
+    for options in (["-o", "photos/sub2"], ["-o", "out", "--masks", "photos/sub2"]):
+        if "--masks" in options:
+            stranger.rename(stranger.with_suffix(".png"))
+            before = snapshot(photos)
+        done = lgs("clean", "photos", *options)
+        assert done.returncode == 2
+        assert "is there already, inside an input" in done.stderr
+        assert snapshot(photos) == before

@@ -118,6 +118,12 @@ def test_a_tree_deeper_than_pythons_stack(tmp_path):
     (tmp_path / "d" / "z.png").touch()
     found = [source.relative for source in find([str(tmp_path)], [], Selection(), [])]
     assert found == ["d/" * 1100 + "a.png", "d/z.png"]
+    # Nor can the test's own cleaning-up go so deep.
+    (deep / "a.png").unlink()
+    (tmp_path / "d" / "z.png").unlink()
+    while deep != tmp_path:
+        deep.rmdir()
+        deep = deep.parent
 
 
 def test_listed_names_that_begin_with_dots(tmp_path, monkeypatch):

@@ -59,7 +59,7 @@ def test_names_of_any_bytes_survive_a_report():
 @pytest.mark.parametrize(
     ("result", "text"),
     [
-        (DONE, "in/a.jpg -> out/a.jpg: done, 12.5% masked; palette became RGB"),
+        (DONE, "in/a.jpg -> out/a.jpg: done, 12.5% changed; palette became RGB"),
         (FAILED, "in/b.jpg: truncated JPEG"),
         (Result(0, "a\nb", status="failed", error="bad\x1b[1m"), r"a\nb: bad\x1b[1m"),
         (Result(0, "a", "b", status="skipped"), "a -> b: skipped"),

@@ -123,7 +123,7 @@ def clean(inputs: tuple[str, ...], output: str, **options: Any) -> int:
     )
     if "-" in inputs or output == "-":
         if inputs != ("-",) or output != "-":
-            raise UsageError("'-' reads one image from stdin and writes it to stdout: - -o -")
+            raise UsageError("'-' is one image from stdin to stdout, and goes alone: - -o -")
         for name in ("masks", "report", "files_from", "dry_run", "timeout", "memory_limit"):
             if options[name]:
                 raise UsageError(f"--{name.replace('_', '-')} needs an output directory")
@@ -176,6 +176,8 @@ def _clean_files(
         if options["dry_run"]:
             manifest.peek()
             return _rehearse(sources, outputs, manifest, options["force"])
+        if not manifest.exists:
+            outputs.refuse_strangers(inputs, sources)
         manifest.open(wait=options["wait"])
         results = clean_all(
             sources,
@@ -300,6 +302,7 @@ class _Monitor:
 
     def __init__(self, total: int, quiet: bool, verbose: bool) -> None:
         self.report = Report()
+        self._total = total
         self._quiet = quiet
         self._verbose = verbose
         self._start = time.perf_counter()
@@ -329,4 +332,6 @@ class _Monitor:
             self._bar.close()
         if not self._quiet:
             seconds = time.perf_counter() - self._start
-            click.echo(self.report.summary(seconds), err=True)
+            missing = self._total - self.report.total
+            end = f"; {missing:,} not reached" if missing else ""
+            click.echo(f"{self.report.summary(seconds)}{end}", err=True)

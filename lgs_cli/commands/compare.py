@@ -106,7 +106,6 @@ def _row(
 ) -> tuple[Label, list[Cell]]:
     """Clean one image with every method."""
     import numpy as np
-    from PIL import ExifTags, Image
 
     from lgs_cli import image_io
     from lgs_cli.pipeline import defend
@@ -117,13 +116,13 @@ def _row(
         picture = image_io.read(path, max_pixels=max_pixels)
     except ImageError as error:
         raise ImageError(f"{printable(path)}: {error}") from None
-    exif = Image.Exif()
-    exif.load(picture.exif or b"")
-    orientation = exif.get(ExifTags.Base.Orientation, 1)
-    frame = np.ascontiguousarray(upright(picture.frames[0], orientation))
+    frame = np.ascontiguousarray(upright(picture.frames[0], image_io.orientation(picture)))
     row = [Cell(frame).shrunk()]
     for chain in chains:
-        cleaned, mask, coverage = defend(frame, chain, with_mask=True)
+        try:
+            cleaned, mask, coverage = defend(frame, chain, with_mask=True)
+        except ImageError as error:
+            raise ImageError(f"{printable(path)}: {error}") from None
         caption = f"{coverage:.1%} changed"
         row.append(Cell(cleaned, mask if masks else None, caption).shrunk())
     size = f"{frame.shape[1]} x {frame.shape[0]}"

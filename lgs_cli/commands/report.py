@@ -8,13 +8,18 @@ from pathlib import Path
 import click
 
 from lgs_cli.errors import UsageError
-from lgs_cli.text import printable
+from lgs_cli.text import counted, printable
 
 
 @click.command()
 @click.argument("run", metavar="RUN.jsonl", type=click.Path())
 @click.option(
-    "-o", "--output", required=True, metavar="FILE", type=click.Path(), help="The page to write."
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=click.Path(),
+    help="The page to write; '-' for stdout.",
 )
 @click.option(
     "--thumbnails", "limit", type=click.IntRange(min=0), default=500, show_default=True,
@@ -23,8 +28,8 @@ from lgs_cli.text import printable
 def report(run: str, output: str, limit: int) -> None:
     """Make one HTML page of what 'lgs clean --report' wrote.
 
-    The page needs no network and no other file. Relative paths in RUN.jsonl start from the current
-    directory.
+    RUN.jsonl may be '-', for stdin. The page needs no network and no other file. Relative paths in
+    RUN.jsonl start from the current directory.
 
     \b
     Example:
@@ -34,8 +39,14 @@ def report(run: str, output: str, limit: int) -> None:
     from lgs_cli import page
     from lgs_cli.storage import write
 
-    if os.path.realpath(run) == os.path.realpath(output):
+    if output != "-" and os.path.realpath(run) == os.path.realpath(output):
         raise UsageError(f"{printable(output)} is the input; it would be overwritten")
-    images = page.read_run(Path(run))
-    write(output, page.render(images, page.thumbnails(images, limit)).encode())
-    click.echo(f"{printable(output)}: {len(images.entries)} images", err=True)
+    images = page.read_run(Path("/dev/stdin" if run == "-" else run))
+    pictures = page.thumbnails(images, limit)
+    text = page.render(images, pictures)
+    if output == "-":
+        click.echo(text)
+    else:
+        write(output, text.encode())
+    shown = f"{counted(len(images.entries), 'image')}, {len(pictures)} with pictures"
+    click.echo(f"{printable(output)}: {shown}", err=True)
