@@ -373,6 +373,9 @@ def test_what_is_no_patch_is_refused(tmp_path):
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / "oblong.png")
     with pytest.raises(UsageError, match="is 5×4; it must be square"):
         patch.read(tmp_path / "oblong.png")
+    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "nothing.png")
+    with pytest.raises(UsageError, match=r"nothing\.png is transparent all over"):
+        patch.read(tmp_path / "nothing.png")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "gray.png")
     with pytest.raises(UsageError, match="is not an 8-bit color image"):
         patch.read(tmp_path / "gray.png")
@@ -414,6 +417,15 @@ def test_two_photographs_of_one_output_are_refused(model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_patch_is_not_lost_to_a_photograph_of_its_name(model, tmp_path):
+    pixels, _ = shapes.pictures(1, seed=1)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pixels[0]).save(tmp_path / "in" / "patch.png")
+    with pytest.raises(UsageError, match=r"patch\.png has the name of a result"):
+        craft.attack_folder(model, dataset.find(tmp_path / "in"), tmp_path / "out", QUICK)
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_without_labels_are_what_the_model_says(model, tmp_path):
     pixels, labels = shapes.pictures(4, seed=2)
     for index, image in enumerate(pixels):
@@ -439,6 +451,7 @@ def test_every_kind_of_torch_model_gives_the_same_logits(model, images, tmp_path
         "import shapes\ndef net():\n    return shapes.trained()\nvalue = 3\n"
         "def number():\n    return 3\ndef broken():\n    raise RuntimeError('no weights')\n"
     )
+    (tmp_path / "raising.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
     expected = model.logits(images[0])
     for spec in ("net.pt2", "net.pt", "my_models:net"):
@@ -449,6 +462,7 @@ def test_every_kind_of_torch_model_gives_the_same_logits(model, images, tmp_path
     for spec, reason in {
         "my_models:none": "has no attribute 'none'",
         "no_such_module:net": "No module named 'no_such_module'",
+        "raising:net": "ZeroDivisionError: division by zero",
         "my_models:number": "returned a int, not an nn.Module",
         "my_models:broken": "no weights",
     }.items():
@@ -477,6 +491,56 @@ def test_torch_and_numpy_preprocess_alike(tmp_path):
 def test_a_model_that_does_not_take_the_images_is_told(model):
     with pytest.raises(LgsError, match="shapes fails on a batch of 2 images of 8×8"):
         model.logits(np.zeros((2, 8, 8, 3), np.uint8))
+
+
+class Failing(torch.nn.Module):
+    """Fails on the way in or on the way back, as a full GPU does."""
+
+    def __init__(self, *, back):
+        super().__init__()
+        self.back = back
+
+    def forward(self, x):
+        if not self.back:
+            raise RuntimeError("CUDA out of memory\nand much more")
+        x.requires_grad and x.register_hook(self.fail)
+        return x.mean((2, 3))
+
+    def fail(self, gradient):
+        raise RuntimeError("CUDA out of memory\nand much more")
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_model_that_fails_under_attack_is_told(images, back):
+    model = models.TorchModel("net", PRESETS["as-is"], Failing(back=back), "cpu")
+    few = [part[:3] for part in images]
+    expected = r"net fails on a batch of \d images of 48×48: CUDA out of memory$"
+    labels = [0, 1, 2]
+    with pytest.raises(LgsError, match=expected):
+        lavan.attack(model, few[0], labels, few[2], STRONG)
+    with pytest.raises(LgsError, match=expected):
+        patch.train(model, few[0], labels, QUICK)
+    if not back:
+        content = patch.Patch(np.full((8, 8, 4), 255, np.uint8))
+        with pytest.raises(LgsError, match=expected):
+            patch.paste(model, [content], few[0], labels, few[2], PatchParams())
+
+
+def test_a_training_label_that_is_no_class_is_told(model, images):
+    pixels, labels, names = images
+    material = dataset.Images(tuple(names), np.asarray([9, *labels[1:]]), pixels)
+    with pytest.raises(UsageError, match=r"0\.jpg has label 9; the model has classes 0 to 3"):
+        craft.patches(model, QUICK, material)
+
+
+def test_holes_of_a_patch_may_swallow_it(model, images):
+    """Of a tiny patch the one pixel that remains may be a transparent one."""
+    ring = np.full((9, 9, 4), 255, np.uint8)
+    ring[1:8, 1:8, 3] = 0
+    tiny = PatchParams(patch_size=1, rotation=0)
+    pasted, records = patch.paste(model, [patch.Patch(ring)], *images, tiny)
+    assert (pasted == images[0]).all()
+    assert {(r.height, r.width) for r in records} == {(0, 0)}
 
 
 def test_a_model_without_gradients_is_told(images):

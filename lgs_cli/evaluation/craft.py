@@ -17,6 +17,7 @@ from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.dataset import Images, Photograph
 from lgs_cli.evaluation.models import Model, require_gradients
 from lgs_cli.evaluation.settings import LavanParams, PatchParams
+from lgs_cli.text import printable
 
 if TYPE_CHECKING:
     from lgs_cli.evaluation.patch import Patch
@@ -57,7 +58,8 @@ def patches(
     Raises
     ------
     LgsError
-        Where a patch file cannot be read, or the model gives no gradient to train with.
+        Where a patch file cannot be read, the model gives no gradient to train with, or it lacks
+        the class of an image.
     """
     if isinstance(params, LavanParams):
         return []
@@ -68,6 +70,8 @@ def patches(
         return patch.read(Path(params.apply))
     through = bpda.layer(chain, backward) if chain else None
     labels = _labels(model, material).tolist()
+    classes = model.logits(material.pixels[:1]).shape[1]
+    attacks.require_classes(labels, material.names, classes)
     return [
         patch.train(differentiable, material.pixels, labels, params, through, batch_size, progress)
     ]
@@ -176,16 +180,15 @@ def attack_folder(
     Raises
     ------
     UsageError
-        Where the output is not empty, or two photographs would become one file.
+        Where the output is not empty, or two photographs would become one file, or one would
+        take the place of the records or the patch.
     LgsError
         Where the model, a photograph or a parameter cannot be used.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{output} is there already and not an empty directory")
-    files = [attacks.file_name(photograph.name) for photograph in photographs]
-    if len(set(files)) < len(files):
-        twice = next(file for file in files if files.count(file) > 1)
-        raise UsageError(f"two photographs would both become {twice}")
+        shown = printable(str(output))
+        raise UsageError(f"{shown} is there already and not an empty directory")
+    attacks.require_free_names([photograph.name for photograph in photographs])
     tell = progress or (lambda what, count: None)
     size, pasted = batch_size, []
     if isinstance(params, PatchParams):
@@ -197,7 +200,7 @@ def attack_folder(
             model, params, material, size, chain, backward, lambda n: tell("training", n)
         )
         if not params.apply:
-            patch_file = str(output / "patch.png")
+            patch_file = str(output / attacks.TRAINED)
             storage.write(patch_file, image_io.encode_png(pasted[0].pixels))
     batches = (
         dataset.load(photographs[start : start + size], model.preprocessing)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 import click
 
 from lgs_cli.defenses.params import Params, valid_range
-from lgs_cli.evaluation.settings import PRESETS, Preprocessing
+from lgs_cli.evaluation.settings import DEVICES, PRESETS, Preprocessing
 
 if TYPE_CHECKING:
     from lgs_cli.evaluation.models import Model
@@ -80,7 +80,7 @@ def model_options(command: Command) -> Command:
     for option in (
         click.option(
             "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
+            type=click.Choice(DEVICES),
             default="auto",
             show_default=True,
             help="Where torch runs.",

@@ -22,6 +22,7 @@ from lgs_cli.evaluation.bpda import Layer
 from lgs_cli.evaluation.models import TorchModel, to_pixels, to_tensor
 from lgs_cli.evaluation.settings import PatchParams
 from lgs_cli.formats import SUFFIXES
+from lgs_cli.text import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,36 +44,50 @@ class Patch:
 def read(path: Path) -> list[Patch]:
     """Read a patch file, or all patch files of a folder, sorted by name.
 
+    Parameters
+    ----------
+    path : Path
+        The file or the folder.
+
+    Returns
+    -------
+    list of Patch
+        At least one; without a target, which a file does not tell.
+
     Raises
     ------
     UsageError
-        Where the path does not exist, or a patch is not square.
+        Where the path does not exist, or a patch is not square, not 8-bit color or transparent
+        all over.
     NoImagesError
         Where the folder holds none.
     ImageError
         Where a file is not an image.
     """
     if not path.exists():
-        raise UsageError(f"patch {path} does not exist")
+        raise UsageError(f"patch {printable(str(path))} does not exist")
     paths = [path]
     if path.is_dir():
         paths = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not paths:
-            raise NoImagesError(f"no patch in {path}")
+            raise NoImagesError(f"no patch in {printable(str(path))}")
     patches = []
     for file in paths:
+        shown = printable(str(file))
         try:
             pixels = image_io.read(str(file)).frames[0]
         except ImageError as error:
-            raise ImageError(f"{file}: {error}") from None
+            raise ImageError(f"{shown}: {error}") from None
         if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8:
-            raise UsageError(f"patch {file} is not an 8-bit color image")
+            raise UsageError(f"patch {shown} is not an 8-bit color image")
         if pixels.shape[0] != pixels.shape[1]:
             raise UsageError(
-                f"patch {file} is {pixels.shape[1]}×{pixels.shape[0]}; it must be square"
+                f"patch {shown} is {pixels.shape[1]}×{pixels.shape[0]}; it must be square"
             )
         if pixels.shape[2] == 3:
             pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+        if not (pixels[..., 3] >= 128).any():
+            raise UsageError(f"patch {shown} is transparent all over")
         patches.append(Patch(pixels))
     return patches
 
@@ -110,6 +125,14 @@ def train(
     Patch
         What maximizes the expected log-probability of the target or, without one, of all classes
         but the label.
+
+    Raises
+    ------
+    UsageError
+        Where the patch does not fit into the images, the model lacks the target class, or it cuts
+        off gradients.
+    LgsError
+        Where the model fails on the images.
     """
     height, width = images.shape[1:3]
     draw = np.random.default_rng(params.seed)
@@ -133,9 +156,7 @@ def train(
         logits = model.differentiable(through(pasted) if through is not None else pasted)
         label = torch.from_numpy(numbers[chosen]).to(model.device)
         loss = -_reward(logits, label, target).mean()
-        if not loss.requires_grad:
-            raise UsageError("the model cuts off gradients, so it cannot be attacked")
-        (patch.grad,) = torch.autograd.grad(loss, patch)
+        patch.grad = model.gradient(loss, patch, pasted)
         optimizer.step()
         with torch.no_grad():
             patch.clamp_(0, 1)
@@ -221,17 +242,17 @@ def paste(
     seconds = (time.perf_counter() - started) / len(images)
     records = []
     for i, name in enumerate(names):
-        rows, columns = np.flatnonzero(mask[i].any(1)), np.flatnonzero(mask[i].any(0))
+        top, left, bottom, right = _box(np.asarray(mask[i]))
         records.append(
             Attacked(
                 file=attacks.file_name(name),
                 source=name,
                 label=int(labels[i]),
                 target=targets[i],
-                top=int(rows[0]),
-                left=int(columns[0]),
-                height=int(rows[-1] - rows[0] + 1),
-                width=int(columns[-1] - columns[0] + 1),
+                top=top,
+                left=left,
+                height=bottom - top,
+                width=right - left,
                 before=int(before[i].argmax()),
                 after=int(after[i].argmax()),
                 confidence=float(after[i].max()),
@@ -241,6 +262,14 @@ def paste(
             )
         )
     return attacked, records
+
+
+def _box(covered: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return top, left, bottom and right; all 0 where transparency leaves no pixel."""
+    rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def _chances(model: TorchModel, images: NDArray[np.uint8], through: Layer | None) -> Tensor:

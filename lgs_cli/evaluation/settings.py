@@ -148,6 +148,8 @@ def _is_target(value: str) -> bool:
     return value in {"none", "random"} or value.isdecimal()
 
 
+DEVICES = ("auto", "cpu", "cuda")
+
 BACKWARDS = ("auto", "identity", "exact", "relaxed")
 
 
