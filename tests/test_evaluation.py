@@ -478,6 +478,33 @@ def test_a_folder_made_earlier_is_scored(colors, tmp_path):
     assert any("succeeds on 4 of 6 undefended" in warning for warning in result.warnings)
 
 
+def test_no_name_reaches_a_terminal_as_it_is(colors, tmp_path):
+    found = photographs(tmp_path / "photos")
+    folder = attacked_folder(tmp_path / "a\x1b[2J\udcff", found, {found[0].name})
+    colors.spec = "net\n\x1b[2J.onnx"
+    result = score.evaluate(colors, found, [parse_defense("none")], folders=[folder])
+    assert result.attacks == (r"a\x1b[2J\xff",)
+    assert any(r"a\x1b[2J\xff succeeds on" in warning for warning in result.warnings)
+    for form in table.FORMATS:
+        text = table.write(result, form)
+        assert "\x1b" not in text and text.encode()
+    params = TuneParams(smoothing="1", threshold="0.1", block_size="15", overlap="5")
+    tuned = tune.tune(colors, found, folder, params)
+    for text in (tune.write(tuned), tune.to_json(tuned), tune.chart(tuned)):
+        assert "\x1b" not in text and text.encode()
+    assert parse_attack("patch:apply=\x1b[2J").text == r"patch:apply=\x1b[2J"
+    for wrong in (
+        lambda: dataset.find(tmp_path / "\x1b[2J"),
+        lambda: models.load("\x1b[2J.onnx", Preprocessing()),
+        lambda: models.load("\x1b[2J", Preprocessing()),
+        lambda: score.evaluate(colors, [replace(found[0], label=9)], []),
+        lambda: attacks.read_records(tmp_path / "\x1b[2J"),
+    ):
+        with pytest.raises(LgsError) as error:
+            wrong()
+        assert r"\x1b[2J" in str(error.value) and str(error.value).isprintable()
+
+
 def test_a_folder_may_hold_only_some_of_the_images(colors, tmp_path):
     found = photographs(tmp_path / "photos")
     some = [p for p in found if p.label == 1]

@@ -22,6 +22,7 @@ from lgs_cli.evaluation.options import (
 from lgs_cli.evaluation.settings import ATTACKS, EvaluateParams, parse_attack, parse_defense
 from lgs_cli.evaluation.table import FORMATS
 from lgs_cli.evaluation.table import write as write_table
+from lgs_cli.text import printable
 
 
 @click.command()
@@ -64,8 +65,8 @@ def evaluate(**options: Any) -> int:
     defenses = [parse_defense(text) for text in options["defenses"]]
     blind = [parse_attack(text) for text in options["blind"]]
     keep: Path | None = options["keep"]
-    if keep is not None and keep.exists() and any(keep.iterdir()):
-        raise UsageError(f"{keep} is there already and not empty")
+    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise UsageError(f"{printable(str(keep))} is there already and not an empty directory")
     photographs = dataset.find(options["images"], options["labels"])
     model = load_model(options)
     with progress_bar("image") as tell:

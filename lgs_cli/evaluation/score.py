@@ -224,7 +224,7 @@ def evaluate(
             warnings += found + more
         rows.append(row)
     return Table(
-        model=model.spec,
+        model=printable(model.spec),
         population=population,
         attacks=tuple(column.name for column in columns),
         adaptive=name if params.adaptive else None,
@@ -331,7 +331,7 @@ def _from_folder(folder: Path, images: Images) -> Blind:
     size = (images.pixels.shape[1], images.pixels.shape[2])
     pixels = attacks.read_images(folder, matched, size)
     index = np.asarray([position[str(source)] for source in matched.values()], np.intp)
-    name = folder.name or str(folder)
+    name = printable(folder.name or str(folder))
     known = [recorded[file] for file in matched if file in recorded]
     targets = _targets(known) if known else np.full(len(matched), -1)
     return Blind(name, index, pixels, targets, _dead(known))

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from lgs_cli.defenses.chain import Chain, parse_assignments, parse_chain, parse_value
 from lgs_cli.defenses.params import LgsParams, Params, parameter
 from lgs_cli.errors import UsageError
+from lgs_cli.text import printable
 
 
 def text(default: str, help: str, form: str, valid: Callable[[str], bool]) -> Any:
@@ -280,7 +281,7 @@ class DefenseSpec:
     Attributes
     ----------
     text : str
-        The user's own words, which the table shows.
+        The user's own words, printable, which the table shows.
     chain : tuple of Step
         What is applied, in order; empty for ``none``.
     """
@@ -296,7 +297,7 @@ class AttackSpec:
     Attributes
     ----------
     text : str
-        The user's own words, which the table shows.
+        The user's own words, printable, which the table shows.
     params : LavanParams or PatchParams
         Its parameters; the type says which attack it is.
     """
@@ -326,7 +327,7 @@ def parse_defense(text: str) -> DefenseSpec:
     if text == "none":
         return DefenseSpec(text, ())
     try:
-        return DefenseSpec(text, parse_chain(text))
+        return DefenseSpec(printable(text), parse_chain(text))
     except ValueError as error:
         raise UsageError(f"defense {text!r}: {error}") from None
 
@@ -361,7 +362,7 @@ def parse_attack(text: str) -> AttackSpec:
             if attribute not in types:
                 raise ValueError(f"no parameter {key!r}; {name} takes {known}")
             values[attribute] = parse_value(value, types[attribute])
-        return AttackSpec(text, kind(**values))
+        return AttackSpec(printable(text), kind(**values))
     except ValueError as error:
         raise UsageError(f"attack {text!r}: {error}") from None
 

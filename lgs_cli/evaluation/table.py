@@ -90,7 +90,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Defenses in rows, attacks in columns.
+    """Defenses in rows, attacks in columns; every text in it is printable.
 
     Attributes
     ----------

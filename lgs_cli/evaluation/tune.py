@@ -16,6 +16,7 @@ from lgs_cli.evaluation.dataset import Photograph
 from lgs_cli.evaluation.models import Model
 from lgs_cli.evaluation.settings import AttackSpec, EvaluateParams, TuneParams
 from lgs_cli.evaluation.table import Share
+from lgs_cli.text import printable
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def tune(
         return round(value, 9), -_distance(point.params)
 
     best = max((point for point in points if point.front), key=worth)
-    return Tuning(model.spec, population, blind.name, points, best)
+    return Tuning(printable(model.spec), population, blind.name, points, best)
 
 
 def _distance(params: LgsParams) -> float:
