@@ -639,8 +639,8 @@ WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
 from click.testing import CliRunner
-from lgs_cli.commands.evaluate import evaluate
-result = CliRunner().invoke(evaluate, sys.argv[1:])
+from lgs_cli.cli import commands
+result = CliRunner().invoke(commands, sys.argv[1:])
 print(result.stdout, end="")
 print(result.stderr, result.exception or "", file=sys.stderr)
 sys.exit(result.exit_code if result.exception is None else 70)
@@ -662,7 +662,7 @@ def test_scoring_needs_no_torch(colors, tmp_path):
         "--model", colors.spec, "--preset", "as-is", "--images", tmp_path / "photos",
         "--defense", "none", "--defense", "median", "--attacked", folder, "--format", "csv",
     ]  # fmt: skip
-    done = without_torch(*arguments)
+    done = without_torch("evaluate", *arguments)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(r["hits"], r["total"]) for r in rows if r["defense"] == "none"] == [
@@ -672,10 +672,41 @@ def test_scoring_needs_no_torch(colors, tmp_path):
     ]
 
 
+def test_pasting_a_ready_patch_needs_no_torch(colors, tmp_path):
+    photographs(tmp_path / "photos")
+    save(tmp_path / "blue.png", flat(0, 0, 255, side=7))
+    model = ["--model", colors.spec, "--preset", "as-is"]
+    still = ["--rotation", 0, "--location", "1,0"]
+    done = without_torch(
+        "attack", "patch", tmp_path / "photos", "-o", tmp_path / "out", *model,
+        "--apply", tmp_path / "blue.png", *still, "--through", "median:window=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for record in attacks.read_records(tmp_path / "out"):
+        pixels = dataset.read(tmp_path / "out" / record.file)
+        assert (pixels[:7, 1:] == (0, 0, 255)).all() and (pixels[7, :, 2] < 255).all()
+        assert (record.top, record.left, record.height, record.width) == (0, 1, 7, 7)
+        assert (record.after, record.before) == (2, 2 if "wrong" in record.source else record.label)
+        assert (record.steps, record.target) == (0, None)
+    spec = f"patch:apply={tmp_path / 'blue.png'},rotation=0"
+    done = without_torch(
+        "evaluate", *model, "--images", tmp_path / "photos", "--defense", "none", "--attack", spec,
+        "--format", "csv",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    # the two blue photographs of six stay blue
+    assert [(r["hits"], r["total"]) for r in rows] == [("6", "6"), ("2", "6"), ("4", "6")]
+    done = without_torch("attack", "lavan", tmp_path / "photos", "-o", tmp_path / "o", *model)
+    assert "an attack needs gradients" in done.stderr and not (tmp_path / "o").exists()
+
+
 def test_without_torch_its_models_are_refused_by_name(tmp_path):
     photographs(tmp_path / "photos")
     (tmp_path / "net.pt2").write_bytes(b"")
-    done = without_torch("--model", tmp_path / "net.pt2", "--images", tmp_path / "photos")
+    done = without_torch(
+        "evaluate", "--model", tmp_path / "net.pt2", "--images", tmp_path / "photos"
+    )
     assert done.returncode == 70
     assert "a .pt2 model needs torch: pip install 'lgs-cli[eval]'" in done.stderr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +11,13 @@ from numpy.typing import NDArray
 from lgs_cli import image_io, storage
 from lgs_cli.defenses.chain import Chain
 from lgs_cli.errors import UsageError
-from lgs_cli.evaluation import attacks, dataset
+from lgs_cli.evaluation import attacks, dataset, pasting
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.dataset import Images, Photograph
 from lgs_cli.evaluation.models import Model, require_gradients
+from lgs_cli.evaluation.pasting import Patch
 from lgs_cli.evaluation.settings import LavanParams, PatchParams
 from lgs_cli.text import printable
-
-if TYPE_CHECKING:
-    from lgs_cli.evaluation.patch import Patch
 
 
 def patches(
@@ -37,7 +34,7 @@ def patches(
     Parameters
     ----------
     model : Model
-        The model under attack.
+        The model under attack; to read a patch, any model will do.
     params : LavanParams or PatchParams
         The attack; LaVAN needs no patch.
     material : Images
@@ -63,11 +60,11 @@ def patches(
     """
     if isinstance(params, LavanParams):
         return []
+    if params.apply:
+        return pasting.read(Path(params.apply))
     differentiable = require_gradients(model, "an attack")
     from lgs_cli.evaluation import bpda, patch
 
-    if params.apply:
-        return patch.read(Path(params.apply))
     through = bpda.layer(chain, backward) if chain else None
     labels = _labels(model, material).tolist()
     classes = model.logits(material.pixels[:1]).shape[1]
@@ -96,7 +93,8 @@ def craft(
     params : LavanParams or PatchParams
         The attack.
     chain : tuple of Step
-        Defenses that LaVAN goes through.
+        Defenses that LaVAN goes through, or that stand in front of the model when a patch is
+        pasted.
     backward : str
         Their gradient, see :func:`lgs_cli.evaluation.bpda.layer`.
     pasted : sequence of Patch
@@ -112,22 +110,25 @@ def craft(
     Raises
     ------
     UsageError
-        Where the model gives no gradients, or the attack does not fit the images or the model.
+        Where LaVAN gets no gradients from the model, or the attack does not fit the images or
+        the model.
     """
+    if isinstance(params, PatchParams):
+        first = 0
+        for batch in batches:
+            labels = _labels(model, batch).tolist()
+            yield pasting.paste(
+                model, pasted, batch.pixels, labels, batch.names, params, chain, first
+            )
+            first += len(batch)
+        return
     differentiable = require_gradients(model, "an attack")
-    from lgs_cli.evaluation import bpda, lavan, patch
+    from lgs_cli.evaluation import bpda, lavan
 
     through = bpda.layer(chain, backward) if chain else None
-    first = 0
     for batch in batches:
         labels = _labels(model, batch).tolist()
-        if isinstance(params, LavanParams):
-            yield lavan.attack(differentiable, batch.pixels, labels, batch.names, params, through)
-        else:
-            yield patch.paste(
-                differentiable, pasted, batch.pixels, labels, batch.names, params, through, first
-            )
-        first += len(batch)
+        yield lavan.attack(differentiable, batch.pixels, labels, batch.names, params, through)
 
 
 def _labels(model: Model, images: Images) -> NDArray[np.int64]:

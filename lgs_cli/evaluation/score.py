@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +16,9 @@ from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import attacks, craft, dataset
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.dataset import Images, Photograph
+from lgs_cli.evaluation.defended import clean
 from lgs_cli.evaluation.models import Model, require_gradients
+from lgs_cli.evaluation.pasting import Patch
 from lgs_cli.evaluation.settings import (
     AttackSpec,
     DefenseSpec,
@@ -28,9 +28,6 @@ from lgs_cli.evaluation.settings import (
 )
 from lgs_cli.evaluation.table import Row, Share, Table
 from lgs_cli.text import printable
-
-if TYPE_CHECKING:
-    from lgs_cli.evaluation.patch import Patch
 
 Progress = Callable[[str, int], None]
 
@@ -165,7 +162,7 @@ def evaluate(
     Parameters
     ----------
     model : Model
-        The model. Attacks need one with gradients; folders do not.
+        The model. Attacks need one with gradients; folders and ready patches do not.
     photographs : sequence of Photograph
         Labeled images.
     defenses : sequence of DefenseSpec
@@ -194,13 +191,14 @@ def evaluate(
     """
     params = params or EvaluateParams()
     tell = progress or _silent
-    if blind or params.adaptive:
-        # what is refused is refused before the work, not hours into it
+    # what is refused is refused before the work, not hours into it
+    if params.adaptive or not all(spec.params.needs_no_gradient for spec in blind):
         require_gradients(model, "an attack")
+    if params.adaptive:
         from lgs_cli.evaluation import bpda
 
-        for spec in defenses if params.adaptive else ():
-            bpda.layer(spec.chain, params.backward)
+        for defense in defenses:
+            bpda.layer(defense.chain, params.backward)
     images, left, population = choose(model, photographs, params)
     if keep is not None:
         attacks.require_free_names(images.names)
@@ -367,33 +365,6 @@ def _ways(base: LavanParams) -> tuple[LavanParams, ...]:
     """
     smooth = replace(base, cells=base.cells or ADAPTIVE_CELLS, exploit_normalization=True)
     return smooth, base
-
-
-def clean(pixels: NDArray[np.uint8], chain: Chain) -> tuple[NDArray[np.uint8], list[float]]:
-    """Run a chain of defenses over images.
-
-    Parameters
-    ----------
-    pixels : ndarray
-        uint8 (N, H, W, 3) RGB.
-    chain : tuple of Step
-        What is applied, in order.
-
-    Returns
-    -------
-    pixels : ndarray
-        uint8 (N, H, W, 3).
-    seconds : list of float
-        Wall time for each image.
-    """
-    cleaned, seconds = [], []
-    for image in pixels:
-        started = time.perf_counter()
-        for step in chain:
-            image = step.defense.apply(image, step.params).image
-        seconds.append(time.perf_counter() - started)
-        cleaned.append(image)
-    return np.stack(cleaned), seconds
 
 
 def _row(

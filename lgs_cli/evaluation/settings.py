@@ -210,6 +210,11 @@ class LavanParams(Settings):
     )
     seed: int = parameter(0, "Seed of every draw.", at_least=0)
 
+    @property
+    def needs_no_gradient(self) -> bool:
+        """False: every patch is optimized."""
+        return False
+
 
 @dataclass(frozen=True)
 class PatchParams(Settings):
@@ -266,6 +271,11 @@ class PatchParams(Settings):
             raise ValueError(
                 f"scale_min is {self.scale_min:g}; valid is at most scale_max ({self.scale_max:g})"
             )
+
+    @property
+    def needs_no_gradient(self) -> bool:
+        """Whether a ready patch is pasted, which any model can be scored on."""
+        return bool(self.apply)
 
 
 ATTACKS: dict[str, type[LavanParams] | type[PatchParams]] = {

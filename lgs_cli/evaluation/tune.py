@@ -13,6 +13,7 @@ from lgs_cli.defenses.params import LgsParams
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import score
 from lgs_cli.evaluation.dataset import Photograph
+from lgs_cli.evaluation.defended import clean
 from lgs_cli.evaluation.models import Model
 from lgs_cli.evaluation.settings import AttackSpec, EvaluateParams, TuneParams
 from lgs_cli.evaluation.table import Share
@@ -117,13 +118,13 @@ def tune(
     images, left, population = score.choose(model, photographs, chosen)
     blind = score.attacked(model, images, left, attack, chosen, progress)
     labels = images.labels[blind.index]
-    clean = images.pixels[blind.index]
+    unharmed = images.pixels[blind.index]
     measured = []
     for combination in grid:
         chain = (Step("lgs", combination),)
         shares = []
-        for pixels in (clean, blind.pixels):
-            cleaned, _ = score.clean(pixels, chain)
+        for pixels in (unharmed, blind.pixels):
+            cleaned, _ = clean(pixels, chain)
             right = model.predict(cleaned, params.batch_size) == labels
             shares.append(Share(int(right.sum()), len(right)))
         measured.append((combination, shares[0], shares[1]))
