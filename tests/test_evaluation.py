@@ -20,7 +20,7 @@ from PIL import Image
 from lgs_cli.defenses.chain import Step
 from lgs_cli.defenses.params import LgsParams
 from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
-from lgs_cli.evaluation import attacks, dataset, models, score, table, tune
+from lgs_cli.evaluation import attacks, dataset, models, score, table, tune, tuning
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.settings import (
     ATTACKS,
@@ -490,7 +490,7 @@ def test_no_name_reaches_a_terminal_as_it_is(colors, tmp_path):
         assert "\x1b" not in text and text.encode()
     params = TuneParams(smoothing="1", threshold="0.1", block_size="15", overlap="5")
     tuned = tune.tune(colors, found, folder, params)
-    for text in (tune.write(tuned), tune.to_json(tuned), tune.chart(tuned)):
+    for text in (tuning.write(tuned), tuning.to_json(tuned), tuning.chart(tuned)):
         assert "\x1b" not in text and text.encode()
     assert parse_attack("patch:apply=\x1b[2J").text == r"patch:apply=\x1b[2J"
     for wrong in (
@@ -776,9 +776,9 @@ def test_the_front_and_the_choice_follow_from_the_counts(tmp_path):
         weighted = replace(params, clean_weight=weight)
         chosen = tune.tune(Scripted(counts), found, folder, weighted).chosen
         assert chosen.params.smoothing == smoothing, weight
-    assert tuned.options in tune.write(tuned)
-    assert "3 of 4 combinations" in tune.write(tuned)
-    plain = json.loads(tune.to_json(tuned))
+    assert tuned.options in tuning.write(tuned)
+    assert "3 of 4 combinations" in tuning.write(tuned)
+    plain = json.loads(tuning.to_json(tuned))
     assert [p["chosen"] for p in plain["points"]] == [False, True, False, False]
-    root = ET.fromstring(tune.chart(tuned))
+    root = ET.fromstring(tuning.chart(tuned))
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 4 + 1

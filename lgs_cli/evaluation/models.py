@@ -74,7 +74,25 @@ class Model(ABC):
         return logits
 
     def predict(self, images: NDArray[np.uint8], batch_size: int = 16) -> NDArray[np.intp]:
-        """Return the class (N,) each image gets; see :meth:`logits`."""
+        """Return the class each image gets.
+
+        Parameters
+        ----------
+        images : ndarray
+            uint8 (N, H, W, 3) RGB, cropped as the model takes them.
+        batch_size : int
+            How many go through the model at once.
+
+        Returns
+        -------
+        ndarray
+            intp (N,), from 0.
+
+        Raises
+        ------
+        LgsError
+            As :meth:`logits`.
+        """
         return np.asarray(self.logits(images, batch_size).argmax(axis=1), np.intp)
 
     @contextlib.contextmanager
@@ -231,7 +249,20 @@ class TorchModel(Model):
 
 
 def to_tensor(images: NDArray[np.uint8], device: Any) -> Tensor:
-    """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W) in [0, 1] on a device."""
+    """Turn pixels into what torch takes.
+
+    Parameters
+    ----------
+    images : ndarray
+        uint8 (N, H, W, 3).
+    device : torch.device or str
+        Where the result lies.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (N, 3, H, W) in [0, 1].
+    """
     import torch
 
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
@@ -239,7 +270,18 @@ def to_tensor(images: NDArray[np.uint8], device: Any) -> Tensor:
 
 
 def to_pixels(x: Tensor) -> NDArray[np.uint8]:
-    """Turn float (N, 3, H, W) in [0, 1] into uint8 (N, H, W, 3), rounded."""
+    """Turn what torch takes into pixels.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        float (N, 3, H, W) in [0, 1].
+
+    Returns
+    -------
+    ndarray
+        uint8 (N, H, W, 3), rounded.
+    """
     pixels = (x.detach() * 255).round().clamp(0, 255).byte().cpu().numpy()
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 

@@ -37,7 +37,22 @@ def text(default: str, help: str, form: str, valid: Callable[[str], bool]) -> An
 
 
 def choice(default: str, help: str, *choices: str) -> Any:
-    """Declare one parameter that takes one of a few words; see :func:`text`."""
+    """Declare one parameter that takes one of a few words.
+
+    Parameters
+    ----------
+    default : str
+        The value when the user gives none.
+    help : str
+        One line for ``--help``.
+    *choices : str
+        The words.
+
+    Returns
+    -------
+    dataclasses.Field
+        For the body of a :class:`Settings` dataclass.
+    """
     metadata = {
         **text(default, help, "|".join(choices), choices.__contains__).metadata,
         "choices": choices,
@@ -452,6 +467,11 @@ class TuneParams(Settings):
 
     def grid(self) -> list[LgsParams]:
         """Return every combination that LGS takes.
+
+        Returns
+        -------
+        list of LgsParams
+            At least one; the last axis, the overlap, changes fastest.
 
         Raises
         ------
