@@ -12,7 +12,8 @@ import shapes
 from PIL import Image
 
 from lgs_cli.errors import LgsError, UsageError
-from lgs_cli.evaluation import attacks, craft, dataset, models, score, table, tune
+from lgs_cli.evaluation import attacks, craft, dataset, models, pasting, score, table, tune
+from lgs_cli.evaluation.defended import clean
 from lgs_cli.evaluation.settings import (
     PRESETS,
     EvaluateParams,
@@ -54,7 +55,7 @@ def images():
 
 
 def accuracy(model, pixels, labels, chain=()):
-    return (model.predict(score.clean(pixels, chain)[0]) == np.asarray(labels)).mean()
+    return (model.predict(clean(pixels, chain)[0]) == np.asarray(labels)).mean()
 
 
 # ------------------------------------------------------------------------------------- LaVAN
@@ -235,7 +236,7 @@ def test_an_attack_through_lgs_beats_the_blind_one(model, images):
     before, after = (accuracy(model, p, images[1], chain) for p in (blind, through))
     assert after < before - 0.1
     # records speak of the defended model
-    cleaned, _ = score.clean(through, chain)
+    cleaned, _ = clean(through, chain)
     agree = model.predict(cleaned) == [record.after for record in records]
     assert agree.mean() >= 0.9
 
@@ -260,11 +261,11 @@ def test_a_patch_works_on_images_it_was_not_trained_on(model, images):
     trained = patch.train(model, material, labels.tolist(), replace(QUICK, target="1"))
     assert trained.target == 1
     assert trained.pixels.shape == (20, 20, 4)
-    attacked, records = patch.paste(model, [trained], *images, QUICK)
+    attacked, records = pasting.paste(model, [trained], *images, QUICK)
     hits = model.predict(attacked) == 1
     noise = np.random.default_rng(1).integers(0, 256, (20, 20, 4), np.uint8)
     noise[..., 3] = 255
-    random, _ = patch.paste(model, [patch.Patch(noise)], *images, QUICK)
+    random, _ = pasting.paste(model, [pasting.Patch(noise)], *images, QUICK)
     assert hits.mean() >= 0.7
     assert hits.mean() > (model.predict(random) == 1).mean() + 0.3
     assert [record.succeeded for record in records] == hits.tolist()
@@ -274,7 +275,7 @@ def test_a_patch_works_on_images_it_was_not_trained_on(model, images):
 def test_an_untargeted_patch_leads_away_from_the_labels(model, images):
     material, labels = shapes.pictures(48, seed=3)
     trained = patch.train(model, material, labels.tolist(), QUICK)
-    attacked, records = patch.paste(model, [trained], *images, QUICK)
+    attacked, records = pasting.paste(model, [trained], *images, QUICK)
     assert accuracy(model, attacked, images[1]) <= 0.6
     assert {record.target for record in records} == {None}
 
@@ -303,7 +304,7 @@ def test_an_upright_patch_is_pasted_pixel_by_pixel(model, images):
     content = rng.integers(0, 256, (9, 9, 4), np.uint8)
     content[..., 3] = 255
     still = PatchParams(rotation=0, location="11,30")
-    attacked, records = patch.paste(model, [patch.Patch(content)], pixels, labels, names, still)
+    attacked, records = pasting.paste(model, [pasting.Patch(content)], pixels, labels, names, still)
     assert (attacked[:, 30:39, 11:20] == content[..., :3]).all()
     untouched = attacked.copy()
     untouched[:, 30:39, 11:20] = pixels[:, 30:39, 11:20]
@@ -318,12 +319,10 @@ def test_a_quarter_turn_turns_the_patch(model, images):
     content[:5, :, 0] = 255  # the upper half is red
 
     def at(angle):
-        spot = patch._Spot(24.0, 24.0, 10, math.radians(angle))
-        x = models.to_tensor(pixels[:1], "cpu")
-        layer = models.to_tensor(content[None, ..., :3], "cpu")[0]
-        pasted, mask = patch._paste(x, [layer], [torch.ones(10, 10)], [spot])
-        assert int(mask.sum()) == 100
-        return models.to_pixels(pasted)[0, 19:29, 19:29, 0] > 127
+        spot = pasting.Spot(24.0, 24.0, 10, math.radians(angle))
+        pasted = pixels[0].copy()
+        assert pasting.blend(pasted, content, spot).sum() == 100
+        return pasted[19:29, 19:29, 0] > 127
 
     expected = content[..., 0] > 127
     assert (at(0) == expected).all()
@@ -331,14 +330,32 @@ def test_a_quarter_turn_turns_the_patch(model, images):
     assert (at(90) == np.rot90(expected, -1)).all()
 
 
+@pytest.mark.parametrize("side", [7, 16, 30])
+def test_what_is_trained_is_what_is_pasted(images, side):
+    """Training pastes in torch, to have a gradient; the result is the one of NumPy."""
+    pixels = images[0][:1]
+    content = np.random.default_rng(side).integers(0, 256, (16, 16, 4), np.uint8)
+    x, layer = models.to_tensor(pixels, "cpu"), models.to_tensor(content[None, ..., :3], "cpu")[0]
+    mask = torch.from_numpy((content[..., 3] >= 128).astype(np.float32))
+    for angle in (0.0, 0.3, -1.1, 2.5):
+        spot = pasting.Spot(20.5, 25.5, side, angle)
+        ours = pixels[0].copy()
+        covered = pasting.blend(ours, content, spot)
+        theirs = models.to_pixels(patch._paste(x, [layer], [mask], [spot]))[0]
+        assert 0.3 * side**2 < covered.sum() < 0.7 * side**2
+        off = np.abs(ours.astype(int) - theirs)[covered | (theirs != pixels[0]).any(-1)].max(-1)
+        # the two round a tie of an alpha's nearest pixel either way
+        assert np.quantile(off, 0.98) <= 1
+
+
 def test_scale_and_rotation_stay_in_their_range(model, images):
     content = np.full((10, 10, 4), 255, np.uint8)
     params = PatchParams(scale_min=0.5, scale_max=2, rotation=0)
-    _, records = patch.paste(model, [patch.Patch(content)], *images, params)
+    _, records = pasting.paste(model, [pasting.Patch(content)], *images, params)
     widths = {record.width for record in records}
     assert min(widths) >= 5 and max(widths) <= 20 and len(widths) > 5
-    _, records = patch.paste(model, [patch.Patch(content)], *images, replace(params, patch_size=20,
-                             scale_min=1, scale_max=1))  # fmt: skip
+    params = replace(params, patch_size=20, scale_min=1, scale_max=1)
+    _, records = pasting.paste(model, [pasting.Patch(content)], *images, params)
     assert {record.width for record in records} == {20}
 
 
@@ -348,34 +365,37 @@ def test_a_circle_is_a_circle(model, images, tmp_path):
     assert alpha.mean() == pytest.approx(math.pi / 4, abs=0.05)
     path = tmp_path / "patch.png"
     Image.fromarray(trained.pixels).save(path)
-    (again,) = patch.read(path)
+    (again,) = pasting.read(path)
     assert (again.pixels == trained.pixels).all()
-    pasted, _ = patch.paste(model, [again], *images, replace(QUICK, rotation=0, location="0,0"))
+    pasted, _ = pasting.paste(model, [again], *images, replace(QUICK, rotation=0, location="0,0"))
     assert ((pasted[0] != images[0][0]).any(-1)[:20, :20] <= alpha).all()
 
 
 def test_a_folder_of_patches_is_taken_in_turn(model, images, tmp_path):
     for index, level in enumerate((10, 200)):
         Image.fromarray(np.full((6, 6, 3), level, np.uint8)).save(tmp_path / f"{index}.png")
-    patches = patch.read(tmp_path)
+    patches = pasting.read(tmp_path)
     still = PatchParams(rotation=0, location="0,0")
-    pasted, _ = patch.paste(model, patches, *images, still)
+    pasted, _ = pasting.paste(model, patches, *images, still)
     assert pasted[:, 0, 0, 0].tolist() == [10, 200] * 8
-    pasted, _ = patch.paste(model, patches, *images, still, first=1)
+    pasted, _ = pasting.paste(model, patches, *images, still, first=1)
     assert pasted[:, 0, 0, 0].tolist() == [200, 10] * 8
 
 
 def test_what_is_no_patch_is_refused(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
-        patch.read(tmp_path / "none.png")
+        pasting.read(tmp_path / "none.png")
     with pytest.raises(LgsError, match="no patch in"):
-        patch.read(tmp_path)
+        pasting.read(tmp_path)
     Image.fromarray(np.zeros((4, 5, 3), np.uint8)).save(tmp_path / "oblong.png")
     with pytest.raises(UsageError, match="is 5×4; it must be square"):
-        patch.read(tmp_path / "oblong.png")
+        pasting.read(tmp_path / "oblong.png")
+    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "nothing.png")
+    with pytest.raises(UsageError, match=r"nothing\.png is transparent all over"):
+        pasting.read(tmp_path / "nothing.png")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "gray.png")
     with pytest.raises(UsageError, match="is not an 8-bit color image"):
-        patch.read(tmp_path / "gray.png")
+        pasting.read(tmp_path / "gray.png")
 
 
 # ----------------------------------------------------------------------------- from disk to disk
@@ -414,6 +434,15 @@ def test_two_photographs_of_one_output_are_refused(model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_patch_is_not_lost_to_a_photograph_of_its_name(model, tmp_path):
+    pixels, _ = shapes.pictures(1, seed=1)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pixels[0]).save(tmp_path / "in" / "patch.png")
+    with pytest.raises(UsageError, match=r"patch\.png has the name of a result"):
+        craft.attack_folder(model, dataset.find(tmp_path / "in"), tmp_path / "out", QUICK)
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_without_labels_are_what_the_model_says(model, tmp_path):
     pixels, labels = shapes.pictures(4, seed=2)
     for index, image in enumerate(pixels):
@@ -439,6 +468,7 @@ def test_every_kind_of_torch_model_gives_the_same_logits(model, images, tmp_path
         "import shapes\ndef net():\n    return shapes.trained()\nvalue = 3\n"
         "def number():\n    return 3\ndef broken():\n    raise RuntimeError('no weights')\n"
     )
+    (tmp_path / "raising.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
     expected = model.logits(images[0])
     for spec in ("net.pt2", "net.pt", "my_models:net"):
@@ -449,6 +479,7 @@ def test_every_kind_of_torch_model_gives_the_same_logits(model, images, tmp_path
     for spec, reason in {
         "my_models:none": "has no attribute 'none'",
         "no_such_module:net": "No module named 'no_such_module'",
+        "raising:net": "ZeroDivisionError: division by zero",
         "my_models:number": "returned a int, not an nn.Module",
         "my_models:broken": "no weights",
     }.items():
@@ -477,6 +508,56 @@ def test_torch_and_numpy_preprocess_alike(tmp_path):
 def test_a_model_that_does_not_take_the_images_is_told(model):
     with pytest.raises(LgsError, match="shapes fails on a batch of 2 images of 8×8"):
         model.logits(np.zeros((2, 8, 8, 3), np.uint8))
+
+
+class Failing(torch.nn.Module):
+    """Fails on the way in or on the way back, as a full GPU does."""
+
+    def __init__(self, *, back):
+        super().__init__()
+        self.back = back
+
+    def forward(self, x):
+        if not self.back:
+            raise RuntimeError("CUDA out of memory\nand much more")
+        x.requires_grad and x.register_hook(self.fail)
+        return x.mean((2, 3))
+
+    def fail(self, gradient):
+        raise RuntimeError("CUDA out of memory\nand much more")
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_model_that_fails_under_attack_is_told(images, back):
+    model = models.TorchModel("net", PRESETS["as-is"], Failing(back=back), "cpu")
+    few = [part[:3] for part in images]
+    expected = r"net fails on a batch of \d images of 48×48: CUDA out of memory$"
+    labels = [0, 1, 2]
+    with pytest.raises(LgsError, match=expected):
+        lavan.attack(model, few[0], labels, few[2], STRONG)
+    with pytest.raises(LgsError, match=expected):
+        patch.train(model, few[0], labels, QUICK)
+    if not back:
+        content = pasting.Patch(np.full((8, 8, 4), 255, np.uint8))
+        with pytest.raises(LgsError, match=expected):
+            pasting.paste(model, [content], few[0], labels, few[2], PatchParams())
+
+
+def test_a_training_label_that_is_no_class_is_told(model, images):
+    pixels, labels, names = images
+    material = dataset.Images(tuple(names), np.asarray([9, *labels[1:]]), pixels)
+    with pytest.raises(UsageError, match=r"0\.jpg has label 9; the model has classes 0 to 3"):
+        craft.patches(model, QUICK, material)
+
+
+def test_holes_of_a_patch_may_swallow_it(model, images):
+    """Of a tiny patch the one pixel that remains may be a transparent one."""
+    ring = np.full((9, 9, 4), 255, np.uint8)
+    ring[1:8, 1:8, 3] = 0
+    tiny = PatchParams(patch_size=1, rotation=0)
+    pasted, records = pasting.paste(model, [pasting.Patch(ring)], *images, tiny)
+    assert (pasted == images[0]).all()
+    assert {(r.height, r.width) for r in records} == {(0, 0)}
 
 
 def test_a_model_without_gradients_is_told(images):
@@ -515,11 +596,11 @@ def test_the_table_counts_what_it_says(model, photographs):
     assert made.attacks == (spec.text,)
     assert made.population.startswith("12 photographs")
     for row, defense in zip(made.rows, defenses, strict=True):
-        clean = model.predict(score.clean(chosen.pixels, defense.chain)[0]) == chosen.labels
-        kept = model.predict(score.clean(attacked, defense.chain)[0]) == chosen.labels
-        assert row.clean == Share(int(clean.sum()), 12)
+        right = model.predict(clean(chosen.pixels, defense.chain)[0]) == chosen.labels
+        kept = model.predict(clean(attacked, defense.chain)[0]) == chosen.labels
+        assert row.clean == Share(int(right.sum()), 12)
         assert row.accuracy == (Share(int(kept.sum()), 12),)
-        assert row.success == (Share(int((clean & ~kept).sum()), int(clean.sum())),)
+        assert row.success == (Share(int((right & ~kept).sum()), int(right.sum())),)
         assert row.adaptive.total == 8
         assert row.adaptive.hits <= kept[:8].sum()
         assert row.milliseconds >= 0
@@ -594,7 +675,7 @@ def test_the_patch_of_the_table_is_trained_on_what_is_left(model, photographs, t
     rest = dataset.load(photographs[12:], model.preprocessing)
     (trained,) = craft.patches(model, spec.params, rest)
     chosen = dataset.load(photographs[:12], model.preprocessing)
-    attacked, _ = patch.paste(
+    attacked, _ = pasting.paste(
         model, [trained], chosen.pixels, chosen.labels.tolist(), chosen.names, spec.params
     )
     hits = int((model.predict(attacked) == 1).sum())

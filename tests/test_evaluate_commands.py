@@ -87,6 +87,12 @@ def test_lavan_takes_every_flag(tmp_path):
             assert image.format == "PNG" and image.size == (48, 48)
 
 
+def test_the_output_is_named_printably(tmp_path):
+    result = run(attack, "lavan", "photos", "-o", "o\x1b[2J", *MODEL, "--steps", 1)
+    assert result.exit_code == 0, result.output
+    assert r"-> o\x1b[2J" in result.stderr and "\x1b" not in result.stderr
+
+
 def test_a_trained_patch_can_be_applied_again(tmp_path):
     shapes.write(tmp_path / "material", 16, seed=5)
     result = run(

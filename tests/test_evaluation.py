@@ -9,7 +9,7 @@ import math
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from PIL import Image
 from lgs_cli.defenses.chain import Step
 from lgs_cli.defenses.params import LgsParams
 from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
-from lgs_cli.evaluation import attacks, dataset, models, score, table, tune
+from lgs_cli.evaluation import attacks, dataset, models, score, table, tune, tuning
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.settings import (
     ATTACKS,
@@ -152,6 +152,9 @@ def test_a_csv_gives_labels_and_leaves_out_the_rest(tmp_path):
         ("file,label\nb.png,1\n", "line 2: .*b.png does not exist"),
         ("file,label\na.png,cat\n", "line 2: label 'cat' is no"),
         ("name,class\na.png,1\n", "no columns 'file' and 'label'"),
+        ("file,label\n../a.png,1\n", r"line 2: \.\./a\.png does not lie in"),
+        ("file,label\n/etc/a.png,1\n", "line 2: /etc/a.png does not lie in"),
+        ("file,label\n\x1b[2J.png,1\n", r"line 2: .*/\\x1b\[2J\.png does not exist"),
     ],
 )
 def test_a_wrong_csv_says_where(tmp_path, text, reason):
@@ -159,6 +162,41 @@ def test_a_wrong_csv_says_where(tmp_path, text, reason):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UsageError, match=reason):
         dataset.find(tmp_path, tmp_path / "labels.csv")
+
+
+def test_an_absolute_path_in_the_folder_is_one_below_it(tmp_path):
+    save(tmp_path / "photos" / "0" / "a.png", flat(1, 2, 3))
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"file,label\n{tmp_path}/photos/0/a.png,7\n")
+    (found,) = dataset.find(tmp_path / "photos", labels)
+    assert (found.name, found.label) == ("0/a.png", 7)
+
+
+@pytest.mark.parametrize("file", ["../photos/a.png", "/absolute.png", "b/../../a.png"])
+def test_no_result_leaves_its_folder(tmp_path, file):
+    record = Attacked(file, "a.png", 0, None, 0, 0, 8, 8, 0, 1, 0.9, 5, 0, 0.1)
+    with pytest.raises(UsageError, match=r"leaves .*out"):
+        attacks.save(tmp_path / "out", flat(1, 2, 3)[None], [record])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["patch.png", "patch.png/a.png", "attacks.jsonl/a.png"])
+def test_a_photograph_does_not_take_the_place_of_a_result(name):
+    attacks.require_free_names(["0/patch.png", "patch.bmp", "attacks.jsonl.png"])
+    with pytest.raises(UsageError, match="has the name of a result"):
+        attacks.require_free_names(["0/a.png", name])
+
+
+def test_a_name_that_is_no_utf_8_has_its_draws():
+    first = attacks.draws(0, "\udcff.png").random()
+    assert first == attacks.draws(0, "\udcff.png").random()
+    assert first != attacks.draws(0, "\udcfe.png").random()
+
+
+def test_a_model_of_one_class_has_no_target():
+    for target in ("none", "random", "0"):
+        with pytest.raises(UsageError, match="the model has one class"):
+            attacks.choose_target(target, 0, 1, attacks.draws(0, "a"))
 
 
 def test_no_folder_and_no_image_are_told(tmp_path):
@@ -196,6 +234,16 @@ def test_images_of_two_sizes_are_refused_without_a_crop(tmp_path):
     assert images.pixels.shape == (2, 6, 6, 3)
     with pytest.raises(ImageError, match="smaller than the crop of 20 px"):
         dataset.load(dataset.find(tmp_path), Preprocessing(resize=0, crop=20))
+
+
+def test_sizes_are_compared_across_batches(colors, tmp_path):
+    for name, side in (("a", 8), ("b", 9)):
+        save(tmp_path / "photos" / "0" / f"{name}.png", flat(200, 2, 3, side=side))
+    with pytest.raises(ImageError, match=r"b\.png is 9×9, the images before it 8×8"):
+        score.evaluate(
+            colors, dataset.find(tmp_path / "photos"), [parse_defense("none")],
+            params=EvaluateParams(batch_size=1),
+        )  # fmt: skip
 
 
 def test_resizing_goes_by_the_shorter_side_and_crops_the_center():
@@ -430,6 +478,33 @@ def test_a_folder_made_earlier_is_scored(colors, tmp_path):
     assert any("succeeds on 4 of 6 undefended" in warning for warning in result.warnings)
 
 
+def test_no_name_reaches_a_terminal_as_it_is(colors, tmp_path):
+    found = photographs(tmp_path / "photos")
+    folder = attacked_folder(tmp_path / "a\x1b[2J\udcff", found, {found[0].name})
+    colors.spec = "net\n\x1b[2J.onnx"
+    result = score.evaluate(colors, found, [parse_defense("none")], folders=[folder])
+    assert result.attacks == (r"a\x1b[2J\xff",)
+    assert any(r"a\x1b[2J\xff succeeds on" in warning for warning in result.warnings)
+    for form in table.FORMATS:
+        text = table.write(result, form)
+        assert "\x1b" not in text and text.encode()
+    params = TuneParams(smoothing="1", threshold="0.1", block_size="15", overlap="5")
+    tuned = tune.tune(colors, found, folder, params)
+    for text in (tuning.write(tuned), tuning.to_json(tuned), tuning.chart(tuned)):
+        assert "\x1b" not in text and text.encode()
+    assert parse_attack("patch:apply=\x1b[2J").text == r"patch:apply=\x1b[2J"
+    for wrong in (
+        lambda: dataset.find(tmp_path / "\x1b[2J"),
+        lambda: models.load("\x1b[2J.onnx", Preprocessing()),
+        lambda: models.load("\x1b[2J", Preprocessing()),
+        lambda: score.evaluate(colors, [replace(found[0], label=9)], []),
+        lambda: attacks.read_records(tmp_path / "\x1b[2J"),
+    ):
+        with pytest.raises(LgsError) as error:
+            wrong()
+        assert r"\x1b[2J" in str(error.value) and str(error.value).isprintable()
+
+
 def test_a_folder_may_hold_only_some_of_the_images(colors, tmp_path):
     found = photographs(tmp_path / "photos")
     some = [p for p in found if p.label == 1]
@@ -447,6 +522,53 @@ def test_a_folder_without_records_is_matched_by_name(colors, tmp_path):
     (folder / "attacks.jsonl").unlink()
     result = score.evaluate(colors, found, [parse_defense("none")], folders=[folder])
     assert result.rows[0].accuracy == (Share(1, 2),)
+
+
+def twins(folder):
+    """Two photographs that differ in their suffix alone: of class 0 and of class 1."""
+    save(folder / "0.bmp", flat(200, 10, 30))
+    save(folder / "0.png", flat(10, 200, 30))
+    (folder.parent / "labels.csv").write_text("file,label\n0.bmp,0\n0.png,1\n")
+    return dataset.find(folder, folder.parent / "labels.csv")
+
+
+@pytest.mark.parametrize("with_records", [True, False])
+def test_photographs_of_one_stem_are_told_apart(colors, tmp_path, with_records):
+    found = twins(tmp_path / "photos")
+    # only the first is hit; its attacked image is called 0.bmp.png
+    folder = attacked_folder(tmp_path / "lavan", found, {"0.bmp"})
+    if not with_records:
+        (folder / "attacks.jsonl").unlink()
+    images, _, _ = score.choose(colors, found, EvaluateParams())
+    blind = score.attacked(colors, images, images, folder, EvaluateParams())
+    assert images.names == ("0.bmp", "0.png")
+    assert blind.index.tolist() == [0, 1] and blind.pixels[0, 0, 0, 2] == 255
+    assert colors.predict(blind.pixels).tolist() == [2, 1]
+
+
+def test_an_attacked_image_of_two_possible_photographs_is_refused(colors, tmp_path):
+    found = twins(tmp_path / "photos")
+    save(tmp_path / "made" / "0.webp", flat(9, 9, 200))
+    with pytest.raises(UsageError, match=r"0\.webp may be made from 0\.bmp or 0\.png"):
+        score.evaluate(colors, found, [parse_defense("none")], folders=[tmp_path / "made"])
+    save(tmp_path / "both" / "0.png", flat(9, 9, 200))
+    save(tmp_path / "both" / "0.jpg", flat(9, 9, 200))
+    with pytest.raises(UsageError, match=r"several images were made from 0\.png"):
+        score.evaluate(colors, found[1:], [parse_defense("none")], folders=[tmp_path / "both"])
+
+
+def test_records_that_are_none_are_told(tmp_path):
+    path = tmp_path / "attacks.jsonl"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"attacks\.jsonl is not UTF-8"):
+        attacks.read_records(tmp_path)
+    record = Attacked("a.png", "a.png", 0, None, 0, 0, 8, 8, 0, 1, 0.9, 5, 0, 0.1)
+    for wrong in ({"file": 5}, {"label": "cat"}, {"confidence": None}):
+        path.write_text(json.dumps(asdict(record) | wrong) + "\n")
+        with pytest.raises(UsageError, match="line 1 is not the record"):
+            attacks.read_records(tmp_path)
+    path.write_text(json.dumps(asdict(record)) + "\n")
+    assert attacks.read_records(tmp_path) == [record]
 
 
 @needs_data
@@ -517,8 +639,8 @@ WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
 from click.testing import CliRunner
-from lgs_cli.commands.evaluate import evaluate
-result = CliRunner().invoke(evaluate, sys.argv[1:])
+from lgs_cli.cli import commands
+result = CliRunner().invoke(commands, sys.argv[1:])
 print(result.stdout, end="")
 print(result.stderr, result.exception or "", file=sys.stderr)
 sys.exit(result.exit_code if result.exception is None else 70)
@@ -540,7 +662,7 @@ def test_scoring_needs_no_torch(colors, tmp_path):
         "--model", colors.spec, "--preset", "as-is", "--images", tmp_path / "photos",
         "--defense", "none", "--defense", "median", "--attacked", folder, "--format", "csv",
     ]  # fmt: skip
-    done = without_torch(*arguments)
+    done = without_torch("evaluate", *arguments)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(r["hits"], r["total"]) for r in rows if r["defense"] == "none"] == [
@@ -550,10 +672,41 @@ def test_scoring_needs_no_torch(colors, tmp_path):
     ]
 
 
+def test_pasting_a_ready_patch_needs_no_torch(colors, tmp_path):
+    photographs(tmp_path / "photos")
+    save(tmp_path / "blue.png", flat(0, 0, 255, side=7))
+    model = ["--model", colors.spec, "--preset", "as-is"]
+    still = ["--rotation", 0, "--location", "1,0"]
+    done = without_torch(
+        "attack", "patch", tmp_path / "photos", "-o", tmp_path / "out", *model,
+        "--apply", tmp_path / "blue.png", *still, "--through", "median:window=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for record in attacks.read_records(tmp_path / "out"):
+        pixels = dataset.read(tmp_path / "out" / record.file)
+        assert (pixels[:7, 1:] == (0, 0, 255)).all() and (pixels[7, :, 2] < 255).all()
+        assert (record.top, record.left, record.height, record.width) == (0, 1, 7, 7)
+        assert (record.after, record.before) == (2, 2 if "wrong" in record.source else record.label)
+        assert (record.steps, record.target) == (0, None)
+    spec = f"patch:apply={tmp_path / 'blue.png'},rotation=0"
+    done = without_torch(
+        "evaluate", *model, "--images", tmp_path / "photos", "--defense", "none", "--attack", spec,
+        "--format", "csv",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    # the two blue photographs of six stay blue
+    assert [(r["hits"], r["total"]) for r in rows] == [("6", "6"), ("2", "6"), ("4", "6")]
+    done = without_torch("attack", "lavan", tmp_path / "photos", "-o", tmp_path / "o", *model)
+    assert "an attack needs gradients" in done.stderr and not (tmp_path / "o").exists()
+
+
 def test_without_torch_its_models_are_refused_by_name(tmp_path):
     photographs(tmp_path / "photos")
     (tmp_path / "net.pt2").write_bytes(b"")
-    done = without_torch("--model", tmp_path / "net.pt2", "--images", tmp_path / "photos")
+    done = without_torch(
+        "evaluate", "--model", tmp_path / "net.pt2", "--images", tmp_path / "photos"
+    )
     assert done.returncode == 70
     assert "a .pt2 model needs torch: pip install 'lgs-cli[eval]'" in done.stderr
 
@@ -623,9 +776,9 @@ def test_the_front_and_the_choice_follow_from_the_counts(tmp_path):
         weighted = replace(params, clean_weight=weight)
         chosen = tune.tune(Scripted(counts), found, folder, weighted).chosen
         assert chosen.params.smoothing == smoothing, weight
-    assert tuned.options in tune.write(tuned)
-    assert "3 of 4 combinations" in tune.write(tuned)
-    plain = json.loads(tune.to_json(tuned))
+    assert tuned.options in tuning.write(tuned)
+    assert "3 of 4 combinations" in tuning.write(tuned)
+    plain = json.loads(tuning.to_json(tuned))
     assert [p["chosen"] for p in plain["points"]] == [False, True, False, False]
-    root = ET.fromstring(tune.chart(tuned))
+    root = ET.fromstring(tuning.chart(tuned))
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 4 + 1

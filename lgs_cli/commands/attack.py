@@ -18,6 +18,7 @@ from lgs_cli.evaluation.options import (
     take_params,
 )
 from lgs_cli.evaluation.settings import BACKWARDS, LavanParams, PatchParams, parse_defense
+from lgs_cli.text import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -106,5 +107,6 @@ def _attack(params: LavanParams | PatchParams, options: dict[str, Any]) -> int:
             progress=tell,
         )
     succeeded = sum(record.succeeded for record in records)
-    click.echo(f"{len(records)} attacked, {succeeded} successfully -> {output}", err=True)
+    shown = printable(str(output))
+    click.echo(f"{len(records)} attacked, {succeeded} successfully -> {shown}", err=True)
     return 0

@@ -10,18 +10,17 @@ import click
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation.options import (
     FILE,
-    emit,
     labels_option,
     load_model,
     model_options,
     params_options,
     progress_bar,
     take_params,
-    write_page,
 )
 from lgs_cli.evaluation.settings import ATTACKS, EvaluateParams, parse_attack, parse_defense
 from lgs_cli.evaluation.table import FORMATS
 from lgs_cli.evaluation.table import write as write_table
+from lgs_cli.text import printable
 
 
 @click.command()
@@ -57,25 +56,29 @@ def evaluate(**options: Any) -> int:
         --defense none --defense lgs --defense jpeg:quality=30 \\
         --attack lavan:patch-fraction=0.02 --adaptive
     """  # noqa: D301 - click reads the backspace
-    from lgs_cli.evaluation import dataset, score
+    from lgs_cli.evaluation import dataset, output, score
     from lgs_cli.evaluation.table import chart
 
     params = take_params(EvaluateParams, options)
     defenses = [parse_defense(text) for text in options["defenses"]]
     blind = [parse_attack(text) for text in options["blind"]]
     keep: Path | None = options["keep"]
-    if keep is not None and keep.exists() and any(keep.iterdir()):
-        raise UsageError(f"{keep} is there already and not empty")
+    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise UsageError(f"{printable(str(keep))} is there already and not an empty directory")
     photographs = dataset.find(options["images"], options["labels"])
     model = load_model(options)
     with progress_bar("image") as tell:
         table = score.evaluate(
             model, photographs, defenses, blind, options["folders"], params, tell, keep
         )
-    emit(write_table(table, options["form"]), options["output"])
+    text = write_table(table, options["form"])
+    if options["output"] is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(options["output"], text)
     if options["form"] in {"csv", "json"} or options["output"] is not None:
         for warning in table.warnings:
             click.echo(f"warning: {warning}", err=True)
     if options["page"] is not None:
-        write_page(options["page"], "lgs evaluate", chart(table), write_table(table, "text"))
+        output.write_page(options["page"], "lgs evaluate", chart(table), write_table(table, "text"))
     return 0

@@ -8,14 +8,12 @@ import click
 
 from lgs_cli.evaluation.options import (
     FILE,
-    emit,
     labels_option,
     load_model,
     model_options,
     params_options,
     progress_bar,
     take_params,
-    write_page,
 )
 from lgs_cli.evaluation.settings import TuneParams, parse_attack
 
@@ -45,17 +43,21 @@ def tune(**options: Any) -> int:
     Every combination of the values given is tried; of those that no other beats both clean and
     attacked, the one with the best weighted accuracy is printed as options of 'lgs clean'.
     """
-    from lgs_cli.evaluation import dataset
-    from lgs_cli.evaluation import tune as tuning
+    from lgs_cli.evaluation import dataset, output, tuning
+    from lgs_cli.evaluation.tune import tune as choose
 
     params = take_params(TuneParams, options)
     against = options["folder"] or parse_attack(options["blind"])
     photographs = dataset.find(options["images"], options["labels"])
     model = load_model(options)
     with progress_bar("step") as tell:
-        found = tuning.tune(model, photographs, against, params, tell)
+        found = choose(model, photographs, against, params, tell)
     text = tuning.write(found)
-    emit(tuning.to_json(found) if options["form"] == "json" else text, options["output"])
+    result = tuning.to_json(found) if options["form"] == "json" else text
+    if options["output"] is None:
+        click.echo(result, nl=False)
+    else:
+        output.write_text(options["output"], result)
     if options["page"] is not None:
-        write_page(options["page"], "lgs tune", tuning.chart(found), text)
+        output.write_page(options["page"], "lgs tune", tuning.chart(found), text)
     return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from lgs_cli import image_io, storage
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import dataset
+from lgs_cli.text import printable
 
 RECORDS = "attacks.jsonl"
+TRAINED = "patch.png"
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,40 @@ class Attacked:
 
 
 def draws(seed: int, name: str, *more: int) -> np.random.Generator:
-    """Return the random generator of one image: the same whatever else is attacked with it."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode()), *more])
+    """Return the random generator of one image: the same whatever else is attacked with it.
+
+    Parameters
+    ----------
+    seed : int
+        The user's.
+    name : str
+        The name of the photograph.
+    *more : int
+        What tells several generators of one image apart.
+
+    Returns
+    -------
+    numpy.random.Generator
+    """
+    return np.random.default_rng([seed, zlib.crc32(name.encode("utf-8", "surrogateescape")), *more])
 
 
 def side_of(patch_size: int, patch_fraction: float, height: int, width: int) -> int:
     """Return the side of a patch in pixels, given in pixels or as a share of the area.
+
+    Parameters
+    ----------
+    patch_size : int
+        Side in pixels; 0: `patch_fraction` decides.
+    patch_fraction : float
+        Area as a share of the image's.
+    height, width : int
+        Size of the image in pixels.
+
+    Returns
+    -------
+    int
+        At least 1.
 
     Raises
     ------
@@ -154,8 +185,10 @@ def choose_target(target: str, label: int, classes: int, draw: np.random.Generat
     Raises
     ------
     UsageError
-        Where the model has no such class.
+        Where the model has no such class, or only one.
     """
+    if classes < 2:
+        raise UsageError("the model has one class, so there is none to lead away to")
     if target == "none":
         return None
     if target == "random":
@@ -168,6 +201,15 @@ def choose_target(target: str, label: int, classes: int, draw: np.random.Generat
 def require_classes(labels: Sequence[int], names: Sequence[str], classes: int) -> None:
     """Check that labels are classes of the model.
 
+    Parameters
+    ----------
+    labels : sequence of int
+        The class each image shows.
+    names : sequence of str
+        The name of each.
+    classes : int
+        How many classes the model has.
+
     Raises
     ------
     UsageError
@@ -175,12 +217,37 @@ def require_classes(labels: Sequence[int], names: Sequence[str], classes: int) -
     """
     for label, name in zip(labels, names, strict=True):
         if label >= classes:
-            raise UsageError(f"{name} has label {label}; the model has classes 0 to {classes - 1}")
+            raise UsageError(
+                f"{printable(name)} has label {label}; the model has classes 0 to {classes - 1}"
+            )
 
 
 def file_name(name: str) -> str:
     """Return the path of the attacked PNG for a photograph: its own, with the suffix added."""
     return name if name.lower().endswith(".png") else f"{name}.png"
+
+
+def require_free_names(names: Sequence[str]) -> None:
+    """Check that every photograph gets a file of its own.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The names of the photographs.
+
+    Raises
+    ------
+    UsageError
+        Where two would become one file, or one would take the place of the records or the patch.
+    """
+    taken: set[str] = set()
+    for name in names:
+        file = file_name(name)
+        if file in taken:
+            raise UsageError(f"two photographs would both become {printable(file)}")
+        if file.split("/")[0] in {RECORDS, TRAINED}:
+            raise UsageError(f"{printable(name)} has the name of a result; rename it")
+        taken.add(file)
 
 
 def save(folder: Path, images: NDArray[np.uint8], records: Sequence[Attacked]) -> None:
@@ -194,7 +261,16 @@ def save(folder: Path, images: NDArray[np.uint8], records: Sequence[Attacked]) -
         uint8 (N, H, W, 3) RGB.
     records : sequence of Attacked
         One for each image.
+
+    Raises
+    ------
+    UsageError
+        Where the file of a record would lie outside of `folder`.
     """
+    for record in records:
+        path = PurePosixPath(record.file)
+        if path.is_absolute() or ".." in path.parts:
+            raise UsageError(f"{printable(record.file)} leaves {printable(str(folder))}")
     folder.mkdir(parents=True, exist_ok=True)
     for image, record in zip(images, records, strict=True):
         storage.write(str(folder / record.file), image_io.encode_png(image))
@@ -205,24 +281,43 @@ def save(folder: Path, images: NDArray[np.uint8], records: Sequence[Attacked]) -
 def read_records(folder: Path) -> list[Attacked]:
     """Read ``attacks.jsonl`` of a folder.
 
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+
+    Returns
+    -------
+    list of Attacked
+        In the order of the lines.
+
     Raises
     ------
     UsageError
         Where there is none, or a line of it is not such a record.
     """
     path = folder / RECORDS
+    shown = printable(str(path))
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    names = {spec.name for spec in fields(Attacked)}
+        raise UsageError(f"cannot read {shown}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{shown} is not UTF-8, so it holds no records of attacks") from None
+    types = get_type_hints(Attacked)
     records = []
     for number, line in enumerate(lines, start=1):
         try:
             values = json.loads(line)
-            records.append(Attacked(**{key: values[key] for key in names}))
+            values = {name: values[name] for name in types}
         except (ValueError, KeyError, TypeError):
-            raise UsageError(f"{path}, line {number} is not the record of an attack") from None
+            values = None
+        if values is None or not all(
+            isinstance(values[name], int | float if kind is float else kind)
+            for name, kind in types.items()
+        ):
+            raise UsageError(f"{shown}, line {number} is not the record of an attack")
+        records.append(Attacked(**values))
     return records
 
 
@@ -255,8 +350,8 @@ def read_images(folder: Path, files: Iterable[str], size: tuple[int, int]) -> ND
         image = dataset.read(folder / file)
         if image.shape[:2] != size:
             raise UsageError(
-                f"{folder / file} is {image.shape[1]}×{image.shape[0]}, the model sees "
-                f"{size[1]}×{size[0]}: attacked images are scored as they are"
+                f"{printable(str(folder / file))} is {image.shape[1]}×{image.shape[0]}, "
+                f"the model sees {size[1]}×{size[0]}: attacked images are scored as they are"
             )
         images.append(image)
     return np.stack(images)

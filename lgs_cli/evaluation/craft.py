@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +11,13 @@ from numpy.typing import NDArray
 from lgs_cli import image_io, storage
 from lgs_cli.defenses.chain import Chain
 from lgs_cli.errors import UsageError
-from lgs_cli.evaluation import attacks, dataset
+from lgs_cli.evaluation import attacks, dataset, pasting
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.dataset import Images, Photograph
 from lgs_cli.evaluation.models import Model, require_gradients
+from lgs_cli.evaluation.pasting import Patch
 from lgs_cli.evaluation.settings import LavanParams, PatchParams
-
-if TYPE_CHECKING:
-    from lgs_cli.evaluation.patch import Patch
+from lgs_cli.text import printable
 
 
 def patches(
@@ -36,7 +34,7 @@ def patches(
     Parameters
     ----------
     model : Model
-        The model under attack.
+        The model under attack; to read a patch, any model will do.
     params : LavanParams or PatchParams
         The attack; LaVAN needs no patch.
     material : Images
@@ -57,17 +55,20 @@ def patches(
     Raises
     ------
     LgsError
-        Where a patch file cannot be read, or the model gives no gradient to train with.
+        Where a patch file cannot be read, the model gives no gradient to train with, or it lacks
+        the class of an image.
     """
     if isinstance(params, LavanParams):
         return []
+    if params.apply:
+        return pasting.read(Path(params.apply))
     differentiable = require_gradients(model, "an attack")
     from lgs_cli.evaluation import bpda, patch
 
-    if params.apply:
-        return patch.read(Path(params.apply))
     through = bpda.layer(chain, backward) if chain else None
     labels = _labels(model, material).tolist()
+    classes = model.logits(material.pixels[:1]).shape[1]
+    attacks.require_classes(labels, material.names, classes)
     return [
         patch.train(differentiable, material.pixels, labels, params, through, batch_size, progress)
     ]
@@ -92,7 +93,8 @@ def craft(
     params : LavanParams or PatchParams
         The attack.
     chain : tuple of Step
-        Defenses that LaVAN goes through.
+        Defenses that LaVAN goes through, or that stand in front of the model when a patch is
+        pasted.
     backward : str
         Their gradient, see :func:`lgs_cli.evaluation.bpda.layer`.
     pasted : sequence of Patch
@@ -108,22 +110,25 @@ def craft(
     Raises
     ------
     UsageError
-        Where the model gives no gradients, or the attack does not fit the images or the model.
+        Where LaVAN gets no gradients from the model, or the attack does not fit the images or
+        the model.
     """
+    if isinstance(params, PatchParams):
+        first = 0
+        for batch in batches:
+            labels = _labels(model, batch).tolist()
+            yield pasting.paste(
+                model, pasted, batch.pixels, labels, batch.names, params, chain, first
+            )
+            first += len(batch)
+        return
     differentiable = require_gradients(model, "an attack")
-    from lgs_cli.evaluation import bpda, lavan, patch
+    from lgs_cli.evaluation import bpda, lavan
 
     through = bpda.layer(chain, backward) if chain else None
-    first = 0
     for batch in batches:
         labels = _labels(model, batch).tolist()
-        if isinstance(params, LavanParams):
-            yield lavan.attack(differentiable, batch.pixels, labels, batch.names, params, through)
-        else:
-            yield patch.paste(
-                differentiable, pasted, batch.pixels, labels, batch.names, params, through, first
-            )
-        first += len(batch)
+        yield lavan.attack(differentiable, batch.pixels, labels, batch.names, params, through)
 
 
 def _labels(model: Model, images: Images) -> NDArray[np.int64]:
@@ -176,16 +181,15 @@ def attack_folder(
     Raises
     ------
     UsageError
-        Where the output is not empty, or two photographs would become one file.
+        Where the output is not empty, or two photographs would become one file, or one would
+        take the place of the records or the patch.
     LgsError
         Where the model, a photograph or a parameter cannot be used.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{output} is there already and not an empty directory")
-    files = [attacks.file_name(photograph.name) for photograph in photographs]
-    if len(set(files)) < len(files):
-        twice = next(file for file in files if files.count(file) > 1)
-        raise UsageError(f"two photographs would both become {twice}")
+        shown = printable(str(output))
+        raise UsageError(f"{shown} is there already and not an empty directory")
+    attacks.require_free_names([photograph.name for photograph in photographs])
     tell = progress or (lambda what, count: None)
     size, pasted = batch_size, []
     if isinstance(params, PatchParams):
@@ -197,7 +201,7 @@ def attack_folder(
             model, params, material, size, chain, backward, lambda n: tell("training", n)
         )
         if not params.apply:
-            patch_file = str(output / "patch.png")
+            patch_file = str(output / attacks.TRAINED)
             storage.write(patch_file, image_io.encode_png(pasted[0].pixels))
     batches = (
         dataset.load(photographs[start : start + size], model.preprocessing)

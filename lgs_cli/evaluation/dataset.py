@@ -59,7 +59,17 @@ class Images:
         return len(self.names)
 
     def at(self, index: NDArray[np.intp] | slice) -> Images:
-        """Return some of them."""
+        """Return some of them.
+
+        Parameters
+        ----------
+        index : ndarray or slice
+            Which.
+
+        Returns
+        -------
+        Images
+        """
         names = tuple(np.asarray(self.names, dtype=object)[index])
         return Images(names, self.labels[index], self.pixels[index])
 
@@ -74,8 +84,8 @@ def find(folder: Path, labels: Path | None = None, never: Sequence[Path] = ()) -
         number where all are numbers, otherwise 0, 1, and so on in sorted order. Images outside
         of subfolders then have no label.
     labels : Path, optional
-        CSV with the columns ``file`` (path below `folder`) and ``label`` (class from 0). Images
-        it does not list are left out.
+        CSV with the columns ``file`` (path below `folder`, or an absolute one that lies in it)
+        and ``label`` (class from 0). Images it does not list are left out.
     never : sequence of Path
         Folders that are not walked: those that results go to.
 
@@ -87,36 +97,54 @@ def find(folder: Path, labels: Path | None = None, never: Sequence[Path] = ()) -
     ------
     UsageError
         Where the folder or the CSV does not exist, or the CSV is not such a table or lists a
-        file that does not exist.
+        file that does not exist or lies outside of `folder`.
     NoImagesError
         Where there is no image.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a directory")
+        raise UsageError(f"{printable(str(folder))} is not a directory")
     found = _from_csv(folder, labels) if labels else _from_subfolders(folder, never)
     if not found:
-        raise NoImagesError(f"no image in {folder}")
+        raise NoImagesError(f"no image in {printable(str(folder))}")
     return sorted(found, key=lambda photograph: photograph.name)
 
 
 def _from_csv(folder: Path, labels: Path) -> list[Photograph]:
+    table, shown = printable(str(labels)), printable(str(folder))
     try:
         with labels.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {labels}: {error}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot read {table}: {reason}") from None
     if rows and not {"file", "label"} <= set(rows[0]):
-        raise UsageError(f"{labels} has no columns 'file' and 'label'")
+        raise UsageError(f"{table} has no columns 'file' and 'label'")
     found = []
     for line, row in enumerate(rows, start=2):
         file, label = row["file"] or "", (row["label"] or "").strip()
+        where = f"{table}, line {line}"
         if not label.isdecimal():
-            raise UsageError(f"{labels}, line {line}: label {label!r} is not a class number")
-        path = folder / file
-        if not path.is_file():
-            raise UsageError(f"{labels}, line {line}: {path} does not exist")
-        found.append(Photograph(Path(file).as_posix(), path, int(label)))
+            raise UsageError(f"{where}: label {label!r} is not a class number")
+        name = _below(folder, file)
+        if name is None:
+            raise UsageError(f"{where}: {printable(file)} does not lie in {shown}")
+        if not (folder / name).is_file():
+            raise UsageError(f"{where}: {printable(str(folder / name))} does not exist")
+        found.append(Photograph(name.as_posix(), folder / name, int(label)))
     return found
+
+
+def _below(folder: Path, file: str) -> Path | None:
+    """Return the path of a file below a folder; None where it leaves it.
+
+    Results are written under that path: one that leaves its folder would hit the user's files.
+    """
+    path = Path(file)
+    if path.is_absolute():
+        if not path.is_relative_to(folder.absolute()):
+            return None
+        path = path.relative_to(folder.absolute())
+    return None if ".." in path.parts else path
 
 
 def _from_subfolders(folder: Path, never: Sequence[Path]) -> list[Photograph]:
@@ -136,7 +164,17 @@ def _from_subfolders(folder: Path, never: Sequence[Path]) -> list[Photograph]:
 
 
 def read(path: Path) -> NDArray[np.uint8]:
-    """Read one image as (H, W, 3) uint8 RGB, without alpha; of several frames the first.
+    """Read one image, without alpha; of several frames the first.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    ndarray
+        uint8 (H, W, 3) RGB.
 
     Raises
     ------
@@ -188,13 +226,31 @@ def fit(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.ui
     return image[top : top + side, left : left + side]
 
 
-def load(photographs: Sequence[Photograph], preprocessing: Preprocessing) -> Images:
+def load(
+    photographs: Sequence[Photograph],
+    preprocessing: Preprocessing,
+    size: tuple[int, ...] | None = None,
+) -> Images:
     """Read photographs as a model sees them.
+
+    Parameters
+    ----------
+    photographs : sequence of Photograph
+        At least one.
+    preprocessing : Preprocessing
+        Its `resize` and `crop` are used.
+    size : tuple of int, optional
+        Height and width of the images before these; by default that of the first.
+
+    Returns
+    -------
+    Images
+        One for each photograph, in their order.
 
     Raises
     ------
     ImageError
-        Where one cannot be read, or differs from the first in size.
+        Where one cannot be read, or differs in size from those before it.
     """
     pixels: list[NDArray[np.uint8]] = []
     for photograph in photographs:
@@ -203,10 +259,11 @@ def load(photographs: Sequence[Photograph], preprocessing: Preprocessing) -> Ima
             image = fit(read(photograph.path), preprocessing)
         except ValueError as error:
             raise ImageError(f"{path}: {error}") from None
-        if pixels and image.shape != pixels[0].shape:
+        size = size or image.shape[:2]
+        if image.shape[:2] != size:
             raise ImageError(
                 f"{path} is {image.shape[1]}×{image.shape[0]}, the images before it "
-                f"{pixels[0].shape[1]}×{pixels[0].shape[0]}: crop them to one size"
+                f"{size[1]}×{size[0]}: crop them to one size"
             )
         pixels.append(image)
     labels = [-1 if photograph.label is None else photograph.label for photograph in photographs]

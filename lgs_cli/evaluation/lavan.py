@@ -11,7 +11,6 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import attacks
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.bpda import Layer
@@ -61,7 +60,10 @@ def attack(
     Raises
     ------
     UsageError
-        Where the patch does not fit into the images, or the model lacks the target class.
+        Where the patch does not fit into the images, the model lacks a class, or it cuts off
+        gradients.
+    LgsError
+        Where the model fails on the images.
     """
     started = time.perf_counter()
     defend = through if through is not None else _nothing
@@ -72,7 +74,7 @@ def attack(
     best: _Batch | None = None
     for restart in range(params.restarts):
         batch = _Batch(x, labels, names, before.shape[1], params, restart)
-        batch.run(lambda x: model.differentiable(defend(x)), params)
+        batch.run(model, defend, params)
         best = batch if best is None else best.joined(batch)
     assert best is not None
     attacked = to_pixels(best.image)
@@ -141,14 +143,14 @@ class _Batch:
         self.steps = torch.zeros(count, dtype=torch.long, device=x.device)
         self.dead = torch.zeros(count, dtype=torch.long, device=x.device)
 
-    def run(self, classify: Layer, params: LavanParams) -> None:
+    def run(self, model: TorchModel, defend: Layer, params: LavanParams) -> None:
         """Take the steps; afterwards `image` holds the best image and `score` its margin."""
         momentum = torch.zeros_like(self.patch)
         active = torch.arange(len(self.x), device=self.x.device)
         for step in range(params.steps + 1):
             patch = self.patch[active].requires_grad_()
             image = self.pasted(patch, active, params)
-            logits = classify(image)
+            logits = model.differentiable(defend(image))
             margin = self.margin(logits, active)
             score = margin.detach()
             better = score > self.score[active]
@@ -161,9 +163,7 @@ class _Batch:
                 going = self.confidence(logits.detach(), active) < params.confidence
             if not going.any():
                 break
-            if not margin.requires_grad:
-                raise UsageError("the model cuts off gradients, so it cannot be attacked")
-            (gradient,) = torch.autograd.grad(margin.sum(), patch)
+            gradient = model.gradient(margin.sum(), patch, image)
             size = gradient.abs().mean((1, 2, 3), keepdim=True)
             active, gradient, size = active[going], gradient[going], size[going]
             self.steps[active] += 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +18,10 @@ from numpy.typing import NDArray
 
 from lgs_cli.errors import LgsError, MissingExtraError, UsageError
 from lgs_cli.evaluation.settings import Preprocessing
+from lgs_cli.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class Model(ABC):
@@ -64,27 +65,66 @@ class Model(ABC):
         rows = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            try:
+            with self.guard(*batch.shape[:3]):
                 found = self._forward(batch)
-            except Exception as error:
-                reason = str(error).strip().splitlines()
-                raise LgsError(
-                    f"{self.spec} fails on a batch of {len(batch)} images of "
-                    f"{batch.shape[2]}×{batch.shape[1]}: {reason[0] if reason else error!r}"
-                ) from error
-            if found.ndim != 2 or len(found) != len(batch):
-                raise LgsError(
-                    f"{self.spec} returns shape {found.shape} for {len(batch)} images; "
-                    "it must be one row of logits an image"
-                )
+            self._require_rows(found.shape, len(batch))
             rows.append(found)
         logits = np.concatenate(rows)
         self.classes = logits.shape[1]
         return logits
 
     def predict(self, images: NDArray[np.uint8], batch_size: int = 16) -> NDArray[np.intp]:
-        """Return the class (N,) each image gets; see :meth:`logits`."""
+        """Return the class each image gets.
+
+        Parameters
+        ----------
+        images : ndarray
+            uint8 (N, H, W, 3) RGB, cropped as the model takes them.
+        batch_size : int
+            How many go through the model at once.
+
+        Returns
+        -------
+        ndarray
+            intp (N,), from 0.
+
+        Raises
+        ------
+        LgsError
+            As :meth:`logits`.
+        """
         return np.asarray(self.logits(images, batch_size).argmax(axis=1), np.intp)
+
+    @contextlib.contextmanager
+    def guard(self, count: int, height: int, width: int) -> Iterator[None]:
+        """Turn whatever goes wrong inside of a model into one line that names it.
+
+        Parameters
+        ----------
+        count, height, width : int
+            How many images go through the model, and their size in pixels.
+
+        Raises
+        ------
+        LgsError
+            Where anything fails, for lack of memory too.
+        """
+        try:
+            yield
+        except LgsError:
+            raise
+        except Exception as error:
+            raise LgsError(
+                f"{printable(self.spec)} fails on a batch of {count} images of "
+                f"{width}×{height}: {_reason(error)}"
+            ) from error
+
+    def _require_rows(self, shape: Sequence[int], count: int) -> None:
+        if len(shape) != 2 or shape[0] != count:
+            raise LgsError(
+                f"{printable(self.spec)} returns shape {tuple(shape)} for {count} images; "
+                "it must be one row of logits an image"
+            )
 
     @abstractmethod
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -99,7 +139,9 @@ class OnnxModel(Model):
         try:
             self._net = cv2.dnn.readNetFromONNX(spec)
         except cv2.error as error:
-            raise LgsError(f"OpenCV cannot load {spec}: {error.err}") from None
+            raise LgsError(
+                f"OpenCV cannot load {printable(spec)}: {printable(error.err)}"
+            ) from None
 
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         pre = self.preprocessing
@@ -148,15 +190,55 @@ class TorchModel(Model):
         -------
         torch.Tensor
             float32 (N, K).
+
+        Raises
+        ------
+        LgsError
+            Where the model fails on them, or does not return one row an image.
         """
         import torch
 
         if self.preprocessing.channels == "bgr":
             x = x.flip(1)
-        x = (x * self.preprocessing.white - self._mean) / self._std
-        # on CPUs convolutions are up to twice as fast in this layout
-        logits: Tensor = self._module(x.contiguous(memory_format=torch.channels_last))
+        with self.guard(len(x), *x.shape[2:]):
+            x = (x * self.preprocessing.white - self._mean) / self._std
+            # on CPUs convolutions are up to twice as fast in this layout
+            logits: Tensor = self._module(x.contiguous(memory_format=torch.channels_last))
+            shape = logits.shape
+        self._require_rows(shape, len(x))
         return logits
+
+    def gradient(self, value: Tensor, of: Tensor, images: Tensor) -> Tensor:
+        """Return the gradient of what came of :meth:`differentiable`.
+
+        Parameters
+        ----------
+        value : torch.Tensor
+            One number.
+        of : torch.Tensor
+            What it is differentiated with respect to.
+        images : torch.Tensor
+            (N, 3, H, W) that went through the model, for the message of an error.
+
+        Returns
+        -------
+        torch.Tensor
+            Of the shape of `of`.
+
+        Raises
+        ------
+        UsageError
+            Where the model cuts off gradients.
+        LgsError
+            Where the way back fails, for instance for lack of memory.
+        """
+        import torch
+
+        if not value.requires_grad:
+            raise UsageError("the model cuts off gradients, so it cannot be attacked")
+        with self.guard(len(images), *images.shape[2:]):
+            (gradient,) = torch.autograd.grad(value, of)
+        return gradient
 
     def _forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         import torch
@@ -167,7 +249,20 @@ class TorchModel(Model):
 
 
 def to_tensor(images: NDArray[np.uint8], device: Any) -> Tensor:
-    """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W) in [0, 1] on a device."""
+    """Turn pixels into what torch takes.
+
+    Parameters
+    ----------
+    images : ndarray
+        uint8 (N, H, W, 3).
+    device : torch.device or str
+        Where the result lies.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (N, 3, H, W) in [0, 1].
+    """
     import torch
 
     x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
@@ -175,7 +270,18 @@ def to_tensor(images: NDArray[np.uint8], device: Any) -> Tensor:
 
 
 def to_pixels(x: Tensor) -> NDArray[np.uint8]:
-    """Turn float (N, 3, H, W) in [0, 1] into uint8 (N, H, W, 3), rounded."""
+    """Turn what torch takes into pixels.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        float (N, 3, H, W) in [0, 1].
+
+    Returns
+    -------
+    ndarray
+        uint8 (N, H, W, 3), rounded.
+    """
     pixels = (x.detach() * 255).round().clamp(0, 255).byte().cpu().numpy()
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
@@ -192,7 +298,7 @@ def load(spec: str, preprocessing: Preprocessing, device: str = "auto") -> Model
     preprocessing : Preprocessing
         How an image becomes its input.
     device : str
-        One of `DEVICES`; ``auto`` is CUDA where there is one.
+        One of `settings.DEVICES`; ``auto`` is CUDA where there is one.
 
     Returns
     -------
@@ -210,7 +316,7 @@ def load(spec: str, preprocessing: Preprocessing, device: str = "auto") -> Model
     suffix = Path(spec).suffix.lower()
     if suffix in {".onnx", ".pt2", ".pt"}:
         if not Path(spec).is_file():
-            raise UsageError(f"model {spec} does not exist")
+            raise UsageError(f"model {printable(spec)} does not exist")
     elif ":" not in spec or not all(spec.split(":")) or spec.count(":") != 1:
         raise UsageError(
             f"model {spec!r} is not FILE.onnx, FILE.pt2, FILE.pt or package.module:factory"
@@ -239,8 +345,12 @@ def _guarded(spec: str, read: Any) -> Any:
     try:
         return read()
     except Exception as error:
-        reason = str(error).strip().splitlines()
-        raise LgsError(f"torch cannot load {spec}: {reason[0] if reason else error!r}") from error
+        raise LgsError(f"torch cannot load {printable(spec)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return printable(lines[0] if lines else repr(error))
 
 
 def _from_factory(spec: str) -> Any:
@@ -251,8 +361,12 @@ def _from_factory(spec: str) -> Any:
     sys.path.insert(0, os.getcwd())
     try:
         factory = getattr(import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"model {spec!r}: {error}") from None
+    except Exception as error:
+        # the module is the user's: it may raise anything
+        kind = (
+            "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+        )
+        raise UsageError(f"model {spec!r}: {kind}{_reason(error)}") from error
     finally:
         sys.path.remove(os.getcwd())
     module = _guarded(spec, factory)
@@ -271,14 +385,19 @@ def require_gradients(model: Model, what: str) -> TorchModel:
     what : str
         What needs the gradients, as the subject of a sentence.
 
+    Returns
+    -------
+    TorchModel
+        `model` itself.
+
     Raises
     ------
     UsageError
-        Where the model is an ``.onnx`` file.
+        Where it gives none: an ``.onnx`` file.
     """
     if not isinstance(model, TorchModel):
         raise UsageError(
-            f"{what} needs gradients, and {model.spec} only scores: "
+            f"{what} needs gradients, and {printable(model.spec)} only scores: "
             "give the model as .pt2, .pt or package.module:factory"
         )
     return model

@@ -6,14 +6,13 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import click
 
 from lgs_cli.defenses.params import Params, valid_range
-from lgs_cli.evaluation.settings import PRESETS, Preprocessing
+from lgs_cli.evaluation.settings import DEVICES, PRESETS, Preprocessing
 
 if TYPE_CHECKING:
     from lgs_cli.evaluation.models import Model
@@ -27,7 +26,20 @@ FILE = click.Path(path_type=Path)
 
 
 def params_options(kind: type[Params], *, default: bool = True) -> Callable[[Command], Command]:
-    """Make the options of a dataclass of parameters; :func:`take_params` reads them."""
+    """Make the options of a dataclass of parameters; :func:`take_params` reads them.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass.
+    default : bool
+        Whether the help tells the defaults.
+
+    Returns
+    -------
+    callable
+        Adds the options to a command.
+    """
 
     def add(command: Command) -> Command:
         types = get_type_hints(kind)
@@ -60,7 +72,27 @@ def params_options(kind: type[Params], *, default: bool = True) -> Callable[[Com
 def take_params(
     kind: type[SomeParams], options: dict[str, Any], base: SomeParams | None = None
 ) -> SomeParams:
-    """Take the options of :func:`params_options` out of a command's, as one object."""
+    """Take the options of :func:`params_options` out of a command's, as one object.
+
+    Parameters
+    ----------
+    kind : type
+        The dataclass.
+    options : dict
+        What click parsed; those that are taken are removed.
+    base : Params, optional
+        What the options change; by default the defaults.
+
+    Returns
+    -------
+    Params
+        One of `kind`.
+
+    Raises
+    ------
+    click.UsageError
+        Where a value is not valid.
+    """
     given = {spec.name: options.pop(spec.name) for spec in fields(kind)}
     types = get_type_hints(kind)
     given = {
@@ -80,7 +112,7 @@ def model_options(command: Command) -> Command:
     for option in (
         click.option(
             "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
+            type=click.Choice(DEVICES),
             default="auto",
             show_default=True,
             help="Where torch runs.",
@@ -98,7 +130,7 @@ def model_options(command: Command) -> Command:
             "--model",
             required=True,
             metavar="MODEL",
-            help="FILE.onnx (scoring only), FILE.pt2, FILE.pt or package.module:factory.",
+            help="FILE.onnx (no gradients), FILE.pt2, FILE.pt or package.module:factory.",
         ),
     ):
         command = option(command)
@@ -106,7 +138,22 @@ def model_options(command: Command) -> Command:
 
 
 def load_model(options: dict[str, Any]) -> Model:
-    """Take the options of :func:`model_options` out of a command's, and load the model."""
+    """Take the options of :func:`model_options` out of a command's, and load the model.
+
+    Parameters
+    ----------
+    options : dict
+        What click parsed; those that are taken are removed.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    click.UsageError, LgsError
+        As :func:`take_params` and :func:`lgs_cli.evaluation.models.load`.
+    """
     from lgs_cli.evaluation import models
 
     preprocessing = take_params(Preprocessing, options, PRESETS[options.pop("preset")])
@@ -123,7 +170,18 @@ labels_option = click.option(
 
 @contextlib.contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[str, int], None]]:
-    """Show progress on a terminal: what is being done, and how many are done."""
+    """Show progress on a terminal: what is being done, and how many are done.
+
+    Parameters
+    ----------
+    unit : str
+        What is counted.
+
+    Yields
+    ------
+    callable
+        Takes what is being done, printable, and how many more are done.
+    """
     if not sys.stderr.isatty():
         yield lambda what, count: None
         return
@@ -136,28 +194,3 @@ def progress_bar(unit: str) -> Iterator[Callable[[str, int], None]]:
             bar.update(count)
 
         yield tell
-
-
-def emit(text: str, output: Path | None) -> None:
-    """Print a result, or write it to a file."""
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        _write(output, text)
-
-
-def _write(path: Path, text: str) -> None:
-    from lgs_cli import storage
-
-    storage.write(str(path), text.encode())
-
-
-def write_page(path: Path, title: str, chart: str, text: str) -> None:
-    """Write a chart, and the text below it, as a self-contained page."""
-    _write(
-        path,
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
-        "</title><style>body{max-width:80rem;margin:2rem auto;padding:0 1rem;"
-        "font-family:system-ui,sans-serif;color-scheme:light dark}pre{overflow-x:auto}</style>"
-        f"</head><body><h1>{escape(title)}</h1>{chart}<pre>{escape(text)}</pre></body></html>\n",
-    )

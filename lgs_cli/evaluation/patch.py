@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,67 +11,11 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lgs_cli import image_io
-from lgs_cli.errors import ImageError, NoImagesError, UsageError
 from lgs_cli.evaluation import attacks
-from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.bpda import Layer
 from lgs_cli.evaluation.models import TorchModel, to_pixels, to_tensor
+from lgs_cli.evaluation.pasting import Patch, Spot, draw_spot
 from lgs_cli.evaluation.settings import PatchParams
-from lgs_cli.formats import SUFFIXES
-
-
-@dataclass(frozen=True, eq=False)
-class Patch:
-    """A patch to paste.
-
-    Attributes
-    ----------
-    pixels : ndarray
-        uint8 (P, P, 4) RGBA; pasted where alpha is at least 128.
-    target : int or None
-        The class it was trained for, where that is known.
-    """
-
-    pixels: NDArray[np.uint8]
-    target: int | None = None
-
-
-def read(path: Path) -> list[Patch]:
-    """Read a patch file, or all patch files of a folder, sorted by name.
-
-    Raises
-    ------
-    UsageError
-        Where the path does not exist, or a patch is not square.
-    NoImagesError
-        Where the folder holds none.
-    ImageError
-        Where a file is not an image.
-    """
-    if not path.exists():
-        raise UsageError(f"patch {path} does not exist")
-    paths = [path]
-    if path.is_dir():
-        paths = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise NoImagesError(f"no patch in {path}")
-    patches = []
-    for file in paths:
-        try:
-            pixels = image_io.read(str(file)).frames[0]
-        except ImageError as error:
-            raise ImageError(f"{file}: {error}") from None
-        if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.dtype != np.uint8:
-            raise UsageError(f"patch {file} is not an 8-bit color image")
-        if pixels.shape[0] != pixels.shape[1]:
-            raise UsageError(
-                f"patch {file} is {pixels.shape[1]}×{pixels.shape[0]}; it must be square"
-            )
-        if pixels.shape[2] == 3:
-            pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
-        patches.append(Patch(pixels))
-    return patches
 
 
 def train(
@@ -110,6 +51,14 @@ def train(
     Patch
         What maximizes the expected log-probability of the target or, without one, of all classes
         but the label.
+
+    Raises
+    ------
+    UsageError
+        Where the patch does not fit into the images, the model lacks the target class, or it cuts
+        off gradients.
+    LgsError
+        Where the model fails on the images.
     """
     height, width = images.shape[1:3]
     draw = np.random.default_rng(params.seed)
@@ -128,14 +77,12 @@ def train(
     for _ in range(params.steps):
         chosen = draw.choice(len(images), min(batch_size, len(images)), replace=False)
         x = to_tensor(images[chosen], model.device)
-        spots = [_spot(params, height, width, side, draw) for _ in chosen]
-        pasted, _mask = _paste(x, [patch] * len(chosen), [mask] * len(chosen), spots)
+        spots = [draw_spot(params, height, width, side, draw) for _ in chosen]
+        pasted = _paste(x, [patch] * len(chosen), [mask] * len(chosen), spots)
         logits = model.differentiable(through(pasted) if through is not None else pasted)
         label = torch.from_numpy(numbers[chosen]).to(model.device)
         loss = -_reward(logits, label, target).mean()
-        if not loss.requires_grad:
-            raise UsageError("the model cuts off gradients, so it cannot be attacked")
-        (patch.grad,) = torch.autograd.grad(loss, patch)
+        patch.grad = model.gradient(loss, patch, pasted)
         optimizer.step()
         with torch.no_grad():
             patch.clamp_(0, 1)
@@ -154,130 +101,13 @@ def _reward(logits: Tensor, label: Tensor, target: int | None) -> Tensor:
     return others.logsumexp(1) - logits.logsumexp(1)
 
 
-def paste(
-    model: TorchModel,
-    patches: Sequence[Patch],
-    images: NDArray[np.uint8],
-    labels: Sequence[int],
-    names: Sequence[str],
-    params: PatchParams,
-    through: Layer | None = None,
-    first: int = 0,
-) -> tuple[NDArray[np.uint8], list[Attacked]]:
-    """Paste patches onto images, each at a place, rotation and scale of its own.
-
-    Parameters
-    ----------
-    model : TorchModel
-        The model under attack.
-    patches : sequence of Patch
-        The images take them in turn.
-    images : ndarray
-        uint8 (N, H, W, 3) RGB, cropped as the model takes them.
-    labels : sequence of int
-        The class each image shows.
-    names : sequence of str
-        The name of each photograph; together with the seed it decides every draw.
-    params : PatchParams
-        The attack's parameters; `target` counts where a patch does not know its own.
-    through : callable, optional
-        A defense in front of the model, from `bpda.layer`.
-    first : int
-        How many images took their turn before these.
-
-    Returns
-    -------
-    images : ndarray
-        uint8 (N, H, W, 3).
-    records : list of Attacked
-        One for each image.
-
-    Raises
-    ------
-    UsageError
-        Where a patch does not fit into the images.
-    """
-    started = time.perf_counter()
-    height, width = images.shape[1:3]
-    before = _chances(model, images, through)
-    chosen = [patches[(first + index) % len(patches)] for index in range(len(images))]
-    attacks.require_classes(labels, names, before.shape[1])
-    spots, targets = [], []
-    for name, label, patch in zip(names, labels, chosen, strict=True):
-        draw = attacks.draws(params.seed, name)
-        side = len(patch.pixels)
-        if params.patch_size or side > min(height, width):
-            side = attacks.side_of(params.patch_size or side, 0, height, width)
-        spots.append(_spot(params, height, width, side, draw))
-        target = patch.target
-        if target is None and params.target != "random":
-            target = attacks.choose_target(params.target, int(label), before.shape[1], draw)
-        targets.append(target)
-    layers = [to_tensor(patch.pixels[None, ..., :3], "cpu")[0] for patch in chosen]
-    masks = [torch.from_numpy((patch.pixels[..., 3] >= 128).astype(np.float32)) for patch in chosen]
-    pasted, mask = _paste(to_tensor(images, "cpu"), layers, masks, spots)
-    attacked = to_pixels(pasted)
-    after = _chances(model, attacked, through)
-    seconds = (time.perf_counter() - started) / len(images)
-    records = []
-    for i, name in enumerate(names):
-        rows, columns = np.flatnonzero(mask[i].any(1)), np.flatnonzero(mask[i].any(0))
-        records.append(
-            Attacked(
-                file=attacks.file_name(name),
-                source=name,
-                label=int(labels[i]),
-                target=targets[i],
-                top=int(rows[0]),
-                left=int(columns[0]),
-                height=int(rows[-1] - rows[0] + 1),
-                width=int(columns[-1] - columns[0] + 1),
-                before=int(before[i].argmax()),
-                after=int(after[i].argmax()),
-                confidence=float(after[i].max()),
-                steps=0,
-                dead_steps=0,
-                seconds=seconds,
-            )
-        )
-    return attacked, records
-
-
-def _chances(model: TorchModel, images: NDArray[np.uint8], through: Layer | None) -> Tensor:
-    x = to_tensor(images, model.device)
-    with torch.no_grad():
-        return model.differentiable(through(x) if through is not None else x).softmax(1).cpu()
-
-
-@dataclass(frozen=True)
-class _Spot:
-    """Where one patch goes: center and side in pixels, rotation in radians."""
-
-    row: float
-    column: float
-    side: float
-    angle: float
-
-
-def _spot(
-    params: PatchParams, height: int, width: int, side: int, draw: np.random.Generator
-) -> _Spot:
-    scale = float(draw.uniform(params.scale_min, params.scale_max))
-    angle = math.radians(float(draw.uniform(-params.rotation, params.rotation)))
-    scaled = max(1, round(side * scale))
-    if scaled > min(height, width):
-        raise UsageError(f"a patch of {scaled} px does not fit into images of {width}×{height}")
-    top, left = attacks.place(params.location, height, width, scaled, draw)
-    return _Spot(top + scaled / 2, left + scaled / 2, scaled, angle)
-
-
 def _paste(
-    x: Tensor, patches: Sequence[Tensor], masks: Sequence[Tensor], spots: Sequence[_Spot]
-) -> tuple[Tensor, Tensor]:
-    """Return the images (N, 3, H, W) with their patches, and where those lie (N, H, W)."""
+    x: Tensor, patches: Sequence[Tensor], masks: Sequence[Tensor], spots: Sequence[Spot]
+) -> Tensor:
+    """Do as :func:`lgs_cli.evaluation.pasting.blend`, with a gradient, to (N, 3, H, W)."""
     rows = torch.arange(x.shape[2], device=x.device)[:, None] + 0.5
     columns = torch.arange(x.shape[3], device=x.device)[None] + 0.5
-    images, covered = [], []
+    images = []
     for image, patch, mask, spot in zip(x, patches, masks, spots, strict=True):
         down, right = rows - spot.row, columns - spot.column
         cosine, sine = math.cos(spot.angle), math.sin(spot.angle)
@@ -287,5 +117,4 @@ def _paste(
         shape = F.grid_sample(mask[None, None], grid, mode="nearest", align_corners=False)[0, 0]
         inside = (shape > 0.5) & (grid[0].abs().amax(-1) <= 1)
         images.append(torch.where(inside, layer, image))
-        covered.append(inside)
-    return torch.stack(images), torch.stack(covered)
+    return torch.stack(images)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,9 @@ from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import attacks, craft, dataset
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.dataset import Images, Photograph
+from lgs_cli.evaluation.defended import clean
 from lgs_cli.evaluation.models import Model, require_gradients
+from lgs_cli.evaluation.pasting import Patch
 from lgs_cli.evaluation.settings import (
     AttackSpec,
     DefenseSpec,
@@ -26,9 +27,7 @@ from lgs_cli.evaluation.settings import (
     PatchParams,
 )
 from lgs_cli.evaluation.table import Row, Share, Table
-
-if TYPE_CHECKING:
-    from lgs_cli.evaluation.patch import Patch
+from lgs_cli.text import printable
 
 Progress = Callable[[str, int], None]
 
@@ -98,11 +97,14 @@ def choose(
     ------
     UsageError
         Where a photograph has no label, its label is no class of the model, or none qualifies.
+    ImageError
+        Where one cannot be read, or differs from the first in size.
     """
     for photograph in photographs:
         if photograph.label is None:
             raise UsageError(
-                f"{photograph.path} has no label; give --labels FILE.csv, or one subfolder a class"
+                f"{printable(str(photograph.path))} has no label; "
+                "give --labels FILE.csv, or one subfolder a class"
             )
     found: list[Images] = []
     seen = right = 0
@@ -110,14 +112,15 @@ def choose(
     wanted = 2 * params.count or len(photographs)
     for start in range(0, len(photographs), params.batch_size):
         batch = photographs[start : start + params.batch_size]
-        images = dataset.load(batch, model.preprocessing)
+        size = found[0].pixels.shape[1:3] if found else None
+        images = dataset.load(batch, model.preprocessing, size)
         labels = images.labels
         predicted = model.predict(images.pixels, params.batch_size)
         if labels.max() >= model.classes:
             worst = int(labels.argmax())
             raise UsageError(
-                f"{batch[worst].path} has label {labels[worst]}, but {model.spec} has classes "
-                f"0 to {model.classes - 1}"
+                f"{printable(str(batch[worst].path))} has label {labels[worst]}, but "
+                f"{printable(model.spec)} has classes 0 to {model.classes - 1}"
             )
         seen += len(batch)
         right += int((predicted == labels).sum())
@@ -133,7 +136,7 @@ def choose(
     )
     if not len(images):
         raise UsageError(
-            f"{model.spec} classifies none of {seen} photographs rightly: "
+            f"{printable(model.spec)} classifies none of {seen} photographs rightly: "
             "check the labels and the preprocessing"
         )
     count = params.count or len(images)
@@ -159,7 +162,7 @@ def evaluate(
     Parameters
     ----------
     model : Model
-        The model. Attacks need one with gradients; folders do not.
+        The model. Attacks need one with gradients; folders and ready patches do not.
     photographs : sequence of Photograph
         Labeled images.
     defenses : sequence of DefenseSpec
@@ -188,14 +191,17 @@ def evaluate(
     """
     params = params or EvaluateParams()
     tell = progress or _silent
-    if blind or params.adaptive:
-        # what is refused is refused before the work, not hours into it
+    # what is refused is refused before the work, not hours into it
+    if params.adaptive or not all(spec.params.needs_no_gradient for spec in blind):
         require_gradients(model, "an attack")
+    if params.adaptive:
         from lgs_cli.evaluation import bpda
 
-        for spec in defenses if params.adaptive else ():
-            bpda.layer(spec.chain, params.backward)
+        for defense in defenses:
+            bpda.layer(defense.chain, params.backward)
     images, left, population = choose(model, photographs, params)
+    if keep is not None:
+        attacks.require_free_names(images.names)
     sources: list[AttackSpec | Path] = [*blind, *folders]
     columns = [attacked(model, images, left, attack, params, tell, keep) for attack in sources]
     lavans = [
@@ -216,7 +222,7 @@ def evaluate(
             warnings += found + more
         rows.append(row)
     return Table(
-        model=model.spec,
+        model=printable(model.spec),
         population=population,
         attacks=tuple(column.name for column in columns),
         adaptive=name if params.adaptive else None,
@@ -304,26 +310,47 @@ def _collect(
 
 def _from_folder(folder: Path, images: Images) -> Blind:
     """Read attacked images, and match them by name with the clean ones."""
-    files: list[tuple[str, str, Attacked | None]] = []
+    position = {name: index for index, name in enumerate(images.names)}
+    recorded: dict[str, Attacked] = {}
     if (folder / attacks.RECORDS).is_file():
-        records = attacks.read_records(folder)
-        files += [(record.file, record.source, record) for record in records]
+        recorded = {record.file: record for record in attacks.read_records(folder)}
+        sources: dict[str, str | None] = {file: r.source for file, r in recorded.items()}
     else:
-        found = dataset.find(folder)
-        files += [(photograph.name, photograph.name, None) for photograph in found]
-    position = {_stem(name): index for index, name in enumerate(images.names)}
-    matched = [entry for entry in files if _stem(entry[1]) in position]
+        sources = _sources([photograph.name for photograph in dataset.find(folder)], images.names)
+    matched = {file: source for file, source in sources.items() if source in position}
+    shown = printable(str(folder))
     if not matched:
         raise UsageError(
-            f"{folder}: none of its {len(files)} images was made from an evaluated photograph"
+            f"{shown}: none of its {len(sources)} images was made from an evaluated photograph"
         )
+    if len(set(matched.values())) < len(matched):
+        twice, _ = Counter(matched.values()).most_common(1)[0]
+        raise UsageError(f"{shown}: several images were made from {printable(str(twice))}")
     size = (images.pixels.shape[1], images.pixels.shape[2])
-    pixels = attacks.read_images(folder, (file for file, _, _ in matched), size)
-    index = np.asarray([position[_stem(source)] for _, source, _ in matched], np.intp)
-    name = folder.name or str(folder)
-    known = [record for _, _, record in matched if record is not None]
+    pixels = attacks.read_images(folder, matched, size)
+    index = np.asarray([position[str(source)] for source in matched.values()], np.intp)
+    name = printable(folder.name or str(folder))
+    known = [recorded[file] for file in matched if file in recorded]
     targets = _targets(known) if known else np.full(len(matched), -1)
     return Blind(name, index, pixels, targets, _dead(known))
+
+
+def _sources(files: Sequence[str], names: Sequence[str]) -> dict[str, str | None]:
+    """Find the photograph of each attacked image: of the name it would get, or of its stem."""
+    exact = {attacks.file_name(name): name for name in names}
+    stems: dict[str, list[str]] = {}
+    for name in names:
+        stems.setdefault(_stem(name), []).append(name)
+    sources: dict[str, str | None] = {}
+    for file in files:
+        alike = [exact[file]] if file in exact else stems.get(_stem(file), [])
+        if len(alike) > 1:
+            raise UsageError(
+                f"{printable(file)} may be made from {' or '.join(map(printable, alike))}: "
+                f"without {attacks.RECORDS} names must differ in more than their suffix"
+            )
+        sources[file] = alike[0] if alike else None
+    return sources
 
 
 def _stem(name: str) -> str:
@@ -338,33 +365,6 @@ def _ways(base: LavanParams) -> tuple[LavanParams, ...]:
     """
     smooth = replace(base, cells=base.cells or ADAPTIVE_CELLS, exploit_normalization=True)
     return smooth, base
-
-
-def clean(pixels: NDArray[np.uint8], chain: Chain) -> tuple[NDArray[np.uint8], list[float]]:
-    """Run a chain of defenses over images.
-
-    Parameters
-    ----------
-    pixels : ndarray
-        uint8 (N, H, W, 3) RGB.
-    chain : tuple of Step
-        What is applied, in order.
-
-    Returns
-    -------
-    pixels : ndarray
-        uint8 (N, H, W, 3).
-    seconds : list of float
-        Wall time for each image.
-    """
-    cleaned, seconds = [], []
-    for image in pixels:
-        started = time.perf_counter()
-        for step in chain:
-            image = step.defense.apply(image, step.params).image
-        seconds.append(time.perf_counter() - started)
-        cleaned.append(image)
-    return np.stack(cleaned), seconds
 
 
 def _row(

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from lgs_cli.defenses.chain import Chain, parse_assignments, parse_chain, parse_value
 from lgs_cli.defenses.params import LgsParams, Params, parameter
 from lgs_cli.errors import UsageError
+from lgs_cli.text import printable
 
 
 def text(default: str, help: str, form: str, valid: Callable[[str], bool]) -> Any:
@@ -36,7 +37,22 @@ def text(default: str, help: str, form: str, valid: Callable[[str], bool]) -> An
 
 
 def choice(default: str, help: str, *choices: str) -> Any:
-    """Declare one parameter that takes one of a few words; see :func:`text`."""
+    """Declare one parameter that takes one of a few words.
+
+    Parameters
+    ----------
+    default : str
+        The value when the user gives none.
+    help : str
+        One line for ``--help``.
+    *choices : str
+        The words.
+
+    Returns
+    -------
+    dataclasses.Field
+        For the body of a :class:`Settings` dataclass.
+    """
     metadata = {
         **text(default, help, "|".join(choices), choices.__contains__).metadata,
         "choices": choices,
@@ -148,6 +164,8 @@ def _is_target(value: str) -> bool:
     return value in {"none", "random"} or value.isdecimal()
 
 
+DEVICES = ("auto", "cpu", "cuda")
+
 BACKWARDS = ("auto", "identity", "exact", "relaxed")
 
 
@@ -207,6 +225,11 @@ class LavanParams(Settings):
     )
     seed: int = parameter(0, "Seed of every draw.", at_least=0)
 
+    @property
+    def needs_no_gradient(self) -> bool:
+        """False: every patch is optimized."""
+        return False
+
 
 @dataclass(frozen=True)
 class PatchParams(Settings):
@@ -264,6 +287,11 @@ class PatchParams(Settings):
                 f"scale_min is {self.scale_min:g}; valid is at most scale_max ({self.scale_max:g})"
             )
 
+    @property
+    def needs_no_gradient(self) -> bool:
+        """Whether a ready patch is pasted, which any model can be scored on."""
+        return bool(self.apply)
+
 
 ATTACKS: dict[str, type[LavanParams] | type[PatchParams]] = {
     "lavan": LavanParams,
@@ -278,7 +306,7 @@ class DefenseSpec:
     Attributes
     ----------
     text : str
-        The user's own words, which the table shows.
+        The user's own words, printable, which the table shows.
     chain : tuple of Step
         What is applied, in order; empty for ``none``.
     """
@@ -294,7 +322,7 @@ class AttackSpec:
     Attributes
     ----------
     text : str
-        The user's own words, which the table shows.
+        The user's own words, printable, which the table shows.
     params : LavanParams or PatchParams
         Its parameters; the type says which attack it is.
     """
@@ -324,7 +352,7 @@ def parse_defense(text: str) -> DefenseSpec:
     if text == "none":
         return DefenseSpec(text, ())
     try:
-        return DefenseSpec(text, parse_chain(text))
+        return DefenseSpec(printable(text), parse_chain(text))
     except ValueError as error:
         raise UsageError(f"defense {text!r}: {error}") from None
 
@@ -359,7 +387,7 @@ def parse_attack(text: str) -> AttackSpec:
             if attribute not in types:
                 raise ValueError(f"no parameter {key!r}; {name} takes {known}")
             values[attribute] = parse_value(value, types[attribute])
-        return AttackSpec(text, kind(**values))
+        return AttackSpec(printable(text), kind(**values))
     except ValueError as error:
         raise UsageError(f"attack {text!r}: {error}") from None
 
@@ -439,6 +467,11 @@ class TuneParams(Settings):
 
     def grid(self) -> list[LgsParams]:
         """Return every combination that LGS takes.
+
+        Returns
+        -------
+        list of LgsParams
+            At least one; the last axis, the overlap, changes fastest.
 
         Raises
         ------

@@ -90,7 +90,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Defenses in rows, attacks in columns.
+    """Defenses in rows, attacks in columns; every text in it is printable.
 
     Attributes
     ----------
@@ -116,7 +116,12 @@ class Table:
     warnings: tuple[str, ...]
 
     def columns(self) -> list[str]:
-        """Return the headings."""
+        """Return the headings.
+
+        Returns
+        -------
+        list of str
+        """
         heads = ["defense", "clean"]
         for attack in self.attacks:
             heads += [attack, "success"]
@@ -125,7 +130,13 @@ class Table:
         return [*heads, "ms/image"]
 
     def cells(self) -> list[list[str]]:
-        """Return the body as text."""
+        """Return the body as text.
+
+        Returns
+        -------
+        list of list of str
+            One list a row, as long as the headings.
+        """
         lines = []
         for row in self.rows:
             line = [row.defense, str(row.clean)]
@@ -217,7 +228,18 @@ def _json(table: Table) -> str:
 
 
 def to_json(table: Table) -> dict[str, Any]:
-    """Return the table as plain objects, for JSON."""
+    """Return the table as plain objects, for JSON.
+
+    Parameters
+    ----------
+    table : Table
+        What to write.
+
+    Returns
+    -------
+    dict
+        A share of no image is null.
+    """
 
     def plain(share: Share) -> dict[str, Any]:
         low, high = share.interval
