@@ -1,6 +1,7 @@
 """Make ``sample_images/``: photographs that ship with scikit-image, some attacked.
 
-Run by hand, from the repository's root; needs scikit-image and torch::
+Run by hand, from the repository's root, where ``lgs`` is installed with the extra ``dev`` and
+torch::
 
     python tests/make_samples.py MODEL.pt2 CLASSES.txt
 
@@ -14,17 +15,22 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-SEED = 1
+from lgs_cli.evaluation import dataset
+from lgs_cli.evaluation.settings import PRESETS, LavanParams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 STEPS = 300
-STRIDE = 0.03
-MOMENTUM = 0.9
-PATCH_SHARE = 0.02  # of the photograph's pixels, as in LaVAN, arXiv 1801.02608
+RESTARTS = 4
+PATCH_FRACTION = 0.02
 JPEG = {"quality": 90, "subsampling": "4:4:4", "optimize": True}
 
 
@@ -46,7 +52,7 @@ class Sample:
     attack: Attack | None = None
 
 
-# A classifier sees the central square alone, so the patches lie in the corners of that.
+# The model sees the central square alone, so the patches lie in the corners of that.
 SAMPLES = {
     "camera.png": Sample(data.camera, (62, 62, 512, 512), attack=Attack((358, 310), "zebra")),
     "chelsea.jpg": Sample(data.chelsea, attack=Attack((98, 226), "guacamole")),
@@ -60,61 +66,66 @@ SAMPLES = {
 }
 
 
-class Classifier:
-    """The exported model, behind the usual preprocessing: shorter side 256, center crop 224."""
+class Attacker:
+    """The model behind the usual preprocessing (shorter side 256, center crop 224), and LaVAN."""
 
     def __init__(self, model: Path, classes: Path) -> None:
         import torch
 
+        from lgs_cli.evaluation import models
+
         torch.set_num_threads(1)  # the order of sums, and so every pixel, depends on it
-        self.torch = torch
-        self.logits = torch.export.load(model).module()
+        self.preprocessing = PRESETS["plain"]
+        self.model = models.require_gradients(
+            models.load(str(model), self.preprocessing, "cpu"), "LaVAN"
+        )
         self.names = classes.read_text(encoding="utf-8").splitlines()
 
-    def name(self, image: Image.Image) -> str:
-        """Name the top class of an image, with its probability, by Pillow's own resizing."""
-        scale = 256 / min(image.size)
-        width, height = (round(side * scale) for side in image.size)
-        small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
-        left, top = (width - 224) // 2, (height - 224) // 2
-        pixels = np.asarray(small.crop((left, top, left + 224, top + 224)), dtype=np.float32)
-        batch = self.torch.from_numpy(pixels / 255).permute(2, 0, 1)[None]
-        probability, index = self.logits(batch).softmax(1)[0].max(0)
-        return f"{self.names[index]} ({float(probability):.2f})"
+    def top(self, image: NDArray[np.uint8]) -> tuple[int, float]:
+        """Return the top class of what the model sees of an image, and its probability."""
+        logits = self.model.logits(dataset.fit(image, self.preprocessing)[None])[0]
+        chances = np.exp(logits - logits.max())
+        return int(logits.argmax()), float(chances.max() / chances.sum())
 
-    def attack(self, image: Image.Image, attack: Attack) -> Image.Image:
-        """Put a patch on an image that draws the classifier to a target (momentum iterations,
-        arXiv 1710.06081)."""
-        torch, functional = self.torch, self.torch.nn.functional
-        whole = np.atleast_3d(np.asarray(image, dtype=np.float32) / 255)
-        photograph = torch.from_numpy(whole).permute(2, 0, 1)[None]
-        channels, height, width = photograph.shape[1:]
-        side = round((PATCH_SHARE * height * width) ** 0.5)
-        left, top = attack.corner
-        target = torch.tensor([self.names.index(attack.target)])
-        scale = 256 / min(height, width)
+    def named(self, top: tuple[int, float]) -> str:
+        """Name a class, with its probability."""
+        return f"{self.names[top[0]]} ({top[1]:.2f})"
+
+    def attack(self, image: Image.Image, name: str, attack: Attack) -> Image.Image:
+        """Put a patch on an image, of its own resolution, that draws the model to a target."""
+        from lgs_cli.evaluation import lavan
+
+        gray = image.mode == "L"
+
+        def seen(x: Tensor) -> Tensor:
+            return self._seen(x, gray)
+
+        pixels = np.asarray(image.convert("RGB"))
+        params = LavanParams(
+            patch_fraction=PATCH_FRACTION,
+            target=str(self.names.index(attack.target)),
+            location=f"{attack.corner[0]},{attack.corner[1]}",
+            steps=STEPS,
+            restarts=RESTARTS,
+        )
+        label, _ = self.top(pixels)
+        attacked, _ = lavan.attack(self.model, pixels[None], [label], [name], params, seen)
+        return Image.fromarray(attacked[0]).convert(image.mode)
+
+    def _seen(self, x: Tensor, gray: bool) -> Tensor:
+        """Preprocess as `dataset.fit` does, with a gradient; gray as Pillow makes it of RGB."""
+        from torch.nn import functional
+
+        if gray:
+            luma = x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+            x = (x * luma).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+        height, width = x.shape[2:]
+        scale = self.preprocessing.resize / min(height, width)
         size = (round(height * scale), round(width * scale))
-        y, x = (size[0] - 224) // 2, (size[1] - 224) // 2
-
-        def paste(patch: Any) -> Any:
-            pasted = photograph.clone()
-            pasted[:, :, top : top + side, left : left + side] = patch
-            return pasted
-
-        noise = np.random.default_rng(SEED).random((1, channels, side, side), dtype=np.float32)
-        patch = torch.from_numpy(noise)
-        momentum = torch.zeros_like(patch)
-        for step in range(STEPS):
-            patch.requires_grad_()
-            small = functional.interpolate(paste(patch), size, mode="bilinear", antialias=True)
-            seen = small[:, :, y : y + 224, x : x + 224].expand(-1, 3, -1, -1)
-            loss = functional.cross_entropy(self.logits(seen), target)
-            (gradient,) = torch.autograd.grad(loss, patch)
-            momentum = MOMENTUM * momentum + gradient / gradient.abs().mean()
-            stride = STRIDE * (1 - step / STEPS)
-            patch = (patch.detach() - stride * momentum.sign()).clamp(0, 1)
-        pixels = (paste(patch)[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        return Image.fromarray(pixels.squeeze())
+        x = functional.interpolate(x, size, mode="bilinear", antialias=True)
+        side = self.preprocessing.crop
+        top, left = (size[0] - side) // 2, (size[1] - side) // 2
+        return x[:, :, top : top + side, left : left + side]
 
 
 def photograph(sample: Sample) -> Image.Image:
@@ -133,19 +144,19 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("sample_images"))
     options = parser.parse_args()
 
-    classifier = Classifier(options.model, options.classes)
+    attacker = Attacker(options.model, options.classes)
     for name, sample in SAMPLES.items():
         path = options.output / name
         path.parent.mkdir(parents=True, exist_ok=True)
         image = photograph(sample)
-        before = classifier.name(image)
+        before = attacker.top(np.asarray(image.convert("RGB")))
         if sample.attack:
-            image = classifier.attack(image, sample.attack)
+            image = attacker.attack(image, name, sample.attack)
         image.save(path, **(JPEG if path.suffix == ".jpg" else {"optimize": True}))
-        with Image.open(path) as saved:
-            after = classifier.name(saved)
-        print(f"{name} {image.width}x{image.height} {path.stat().st_size} B: {before} -> {after}")
-        if sample.attack and not after.startswith(sample.attack.target):
+        after = attacker.top(dataset.read(path))
+        size = f"{image.width}x{image.height} {path.stat().st_size} B"
+        print(f"{name} {size}: {attacker.named(before)} -> {attacker.named(after)}")
+        if sample.attack and attacker.names[after[0]] != sample.attack.target:
             raise SystemExit(f"{name}: the attack on it did not outlive {path.suffix}")
 
 
