@@ -37,7 +37,7 @@ format: $(VENV)/.dev  ## Format the code and sort its imports
 bench: $(VENV)/.dev  ## Measure speed against baselines, paired in one run
 	$(BIN)/python tests/benchmarks/bench.py
 
-table: $(VENV)/.dev  ## Make the README's table of defenses against attacks (an hour)
+table: $(VENV)/.dev  ## Make the README's table of defenses against attacks (half an hour)
 	$(BIN)/python tests/benchmarks/table.py
 
 fuzz: $(VENV)/.dev  ## Clean 10,000 damaged images

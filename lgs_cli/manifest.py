@@ -11,7 +11,7 @@ from typing import Any
 
 from lgs_cli import __version__
 from lgs_cli.defenses.chain import describe, method_name
-from lgs_cli.errors import LockedError
+from lgs_cli.errors import ImageError, LgsError, LockedError
 from lgs_cli.pipeline import Job, Result, Settings
 from lgs_cli.storage import temporary_path, write_error
 from lgs_cli.text import printable
@@ -83,7 +83,7 @@ class Manifest:
             if self._read(self._file):
                 self._compact()
         except OSError as error:
-            raise write_error(error, self._path) from error
+            raise self._refusal(error) from error
 
     @property
     def exists(self) -> bool:
@@ -101,6 +101,12 @@ class Manifest:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _refusal(self, error: OSError) -> LgsError:
+        refusal = write_error(error, self._path)
+        if isinstance(refusal, ImageError):  # which leaves it to others to say of what
+            return ImageError(f"{printable(self._path)}: {refusal}")
+        return refusal
 
     def _lock(self, wait: bool) -> int:
         while True:
@@ -254,7 +260,7 @@ class Manifest:
             while line:
                 line = line[os.write(self._file, line) :]
         except OSError as error:
-            raise write_error(error, self._path) from error
+            raise self._refusal(error) from error
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -112,4 +112,4 @@ def write_error(error: OSError, path: str) -> StorageError | ImageError:
     if error.errno in _DISK_ERRORS:
         directory = printable(os.path.dirname(path) or os.curdir)
         return StorageError(f"cannot write into {directory}: {reason}")
-    return ImageError(f"cannot write {printable(os.path.basename(path))}: {reason}")
+    return ImageError(f"cannot write: {reason}")
