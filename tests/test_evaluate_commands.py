@@ -80,7 +80,9 @@ def test_lavan_takes_every_flag(tmp_path):
     assert all(r.target is not None and 1 <= r.steps <= 12 for r in records)
     assert all(r.top in (0, 48 - r.height) and r.left in (0, 48 - r.width) for r in records)
     succeeded = sum(record.succeeded for record in records)
-    assert f"12 attacked, {succeeded} successfully -> out" in result.stderr
+    assert f"12 attacked, {succeeded} successfully" in result.stderr
+    wrong = sum(record.succeeded and record.before != record.label for record in records)
+    assert f"{wrong} of them classified wrongly before -> out" in result.stderr
     assert result.stdout == ""
     for record in records:
         with Image.open(tmp_path / "out" / record.file) as image:
@@ -192,3 +194,30 @@ def test_wrong_usage_is_told_in_a_line(tmp_path, command, arguments, reason):
     assert reason in message
     after = sorted(p for p in tmp_path.rglob("*.*") if "__pycache__" not in p.parts)
     assert after == [p for p in before if "__pycache__" not in p.parts]
+
+
+@pytest.mark.parametrize("command", [evaluate, tune])
+@pytest.mark.parametrize(
+    ("outputs", "reason"),
+    [
+        (["-o", "labels.csv"], "labels.csv is an input"),
+        (["--page", "toy.pt2"], "toy.pt2 is an input"),
+        (["-o", "PHOTO"], "is an input"),
+        (["-o", "a.txt", "--page", "a.txt"], "a.txt would be written twice"),
+        (["-o", "photos"], "photos is a directory"),
+    ],
+)
+def test_inputs_are_not_overwritten(tmp_path, command, outputs, reason):
+    photo = sorted((tmp_path / "photos").rglob("*.png"))[0]
+    (tmp_path / "toy.pt2").write_bytes(b"a model")
+    (tmp_path / "labels.csv").write_text(
+        f"file,label\n{photo.relative_to(tmp_path / 'photos')},0\n"
+    )
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    outputs = [str(photo) if word == "PHOTO" else word for word in outputs]
+    result = run(
+        command, "--model", "toy.pt2", "--images", "photos", "--labels", "labels.csv", *outputs
+    )
+    assert isinstance(result.exception, LgsError)
+    assert reason in str(result.exception)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -106,7 +106,10 @@ def _attack(params: LavanParams | PatchParams, options: dict[str, Any]) -> int:
             training=training,
             progress=tell,
         )
-    succeeded = sum(record.succeeded for record in records)
+    succeeded = [record for record in records if record.succeeded]
+    wrong = sum(record.before != record.label for record in succeeded)
+    already = f", {wrong} of them classified wrongly before" if wrong else ""
     shown = printable(str(output))
-    click.echo(f"{len(records)} attacked, {succeeded} successfully -> {shown}", err=True)
+    counts = f"{len(records)} attacked, {len(succeeded)} successfully{already}"
+    click.echo(f"{counts} -> {shown}", err=True)
     return 0

@@ -66,6 +66,10 @@ def evaluate(**options: Any) -> int:
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         raise UsageError(f"{printable(str(keep))} is there already and not an empty directory")
     photographs = dataset.find(options["images"], options["labels"])
+    output.refuse_overwriting(
+        (options["output"], options["page"]),
+        (Path(options["model"]), options["labels"], *(photo.path for photo in photographs)),
+    )
     model = load_model(options)
     with progress_bar("image") as tell:
         table = score.evaluate(

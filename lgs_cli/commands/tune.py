@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -49,6 +50,10 @@ def tune(**options: Any) -> int:
     params = take_params(TuneParams, options)
     against = options["folder"] or parse_attack(options["blind"])
     photographs = dataset.find(options["images"], options["labels"])
+    output.refuse_overwriting(
+        (options["output"], options["page"]),
+        (Path(options["model"]), options["labels"], *(photo.path for photo in photographs)),
+    )
     model = load_model(options)
     with progress_bar("step") as tell:
         found = choose(model, photographs, against, params, tell)

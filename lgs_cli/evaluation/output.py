@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
 from lgs_cli import storage
+from lgs_cli.errors import UsageError
+from lgs_cli.text import printable
+
+
+def refuse_overwriting(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Refuse to write over an input, or twice to one file, before anything is computed.
+
+    Parameters
+    ----------
+    outputs : iterable of Path or None
+        Files that will be written.
+    inputs : iterable of Path or None
+        Files that are read.
+
+    Raises
+    ------
+    UsageError
+        Naming the file.
+    """
+    read = {path.resolve() for path in inputs if path is not None}
+    written: set[Path] = set()
+    for path in outputs:
+        if path is None:
+            continue
+        if path.resolve() in read:
+            raise UsageError(f"{printable(str(path))} is an input; it would be overwritten")
+        if path.resolve() in written:
+            raise UsageError(f"{printable(str(path))} would be written twice")
+        if path.is_dir():
+            raise UsageError(f"{printable(str(path))} is a directory")
+        written.add(path.resolve())
 
 
 def write_text(path: Path, text: str) -> None:
