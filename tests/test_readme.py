@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from lgs_cli.cli import commands
 
@@ -91,3 +92,10 @@ def test_every_example_parses(line):
 def _without_variables(argument: str) -> str:
     """Put a file name where a shell, or make, would put one."""
     return re.sub(r"\$\$?(?:\w+|\{\w+\}|\(\w+\)|[@<^*])", "name", argument)
+
+
+def test_the_list_of_commands_says_what_each_command_says_of_itself():
+    shown = CliRunner().invoke(commands, ["--help"], terminal_width=200).output
+    for name in commands.list_commands(CONTEXT):
+        summary = commands.get_command(CONTEXT, name).get_short_help_str(200)
+        assert re.search(rf"^  {name}\s+{re.escape(summary)}$", shown, re.MULTILINE)

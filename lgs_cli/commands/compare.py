@@ -47,7 +47,9 @@ def compare(
     max_side: int,
     max_pixels: int,
 ) -> None:
-    """Lay images out by methods on one labeled sheet: a row an image, a column a method.
+    """Lay images out by methods on one labeled sheet.
+
+    An image is a row, a method a column.
 
     \b
     Example:
