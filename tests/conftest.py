@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,14 @@ class Lgs:
         run.stderr = run.stderr.decode()
         assert "Traceback" not in run.stderr, run.stderr
         return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heard():
+    """Take back what nohup, or a shell's ``&``, has had ignored: lgs would rightly ignore it too."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
