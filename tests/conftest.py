@@ -67,7 +67,7 @@ class Lgs:
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_are_heard():
-    """Take back what nohup, or a shell's ``&``, has had ignored: lgs would rightly ignore it too."""
+    """Hear what nohup, or the `&` of a shell, has had ignored: lgs would rightly ignore it too."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
