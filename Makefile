@@ -17,10 +17,10 @@ run: $(VENV)/.lgs  ## Clean the sample images, with masks, a report and a compar
 	$(BIN)/lgs report $(OUT)/run.jsonl -o $(OUT)/report.html
 	$(BIN)/lgs compare $(PATCHED) -o $(OUT)/comparison.png --masks
 	@echo
-	@echo "cleaned images: $(OUT)/cleaned/"
-	@echo "their masks:    $(OUT)/masks/"
-	@echo "the report:     $(OUT)/report.html  (made from $(OUT)/run.jsonl)"
-	@echo "all methods:    $(OUT)/comparison.png"
+	@echo "cleaned images:   $(OUT)/cleaned/"
+	@echo "their masks:      $(OUT)/masks/"
+	@echo "the report:       $(OUT)/report.html  (made from $(OUT)/run.jsonl)"
+	@echo "methods compared: $(OUT)/comparison.png"
 
 test: $(VENV)/.dev  ## Run all tests
 	$(BIN)/pytest -q
