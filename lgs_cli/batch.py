@@ -83,7 +83,10 @@ def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Re
     first = list(itertools.islice(jobs, 3))
     if not first:
         return
-    with contextlib.closing(_Workers(settings, limits)) as workers:
+    workers = _Workers(limits)
+    # A signal may cut short one closing; it comes once.
+    with contextlib.closing(workers), contextlib.closing(workers):
+        workers.start(settings)
         # Two images are done before joblib has been imported.
         few = limits.workers == 1 or len(first) < 3
         every = workers.do_singly if few else workers.do_in_parallel
@@ -93,13 +96,17 @@ def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Re
 class _Workers:
     """The worker processes of a run, and the process that forks them."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._idle: list[_Worker] = []
         self._at_work: set[Job] = set()
         self._closing = False
         self._lock = threading.Lock()
-        self._control, far = socket.socketpair()
+        self._control, self._far = socket.socketpair()
+        self._pid: int | None = None
+
+    def start(self, settings: Settings) -> None:
+        """Start the process that forks the workers."""
         sys.stdout.flush()
         sys.stderr.flush()
         # A signal must not find the child with this process's handlers.
@@ -107,10 +114,10 @@ class _Workers:
         try:
             self._pid = os.fork()
             if self._pid == 0:
-                _serve_forks(far, settings, limits)
+                _serve_forks(self._far, settings, self._limits)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        far.close()
+        self._far.close()
 
     def do_singly(self, jobs: Iterable[Job]) -> Generator[Result]:
         """Do jobs one after the other."""
@@ -145,13 +152,16 @@ class _Workers:
                 self.close()
 
     def close(self) -> None:
-        """End all workers, whatever they are at, and remove what they were writing."""
-        if self._closing:
-            return
+        """End all workers, whatever they are at, and remove what they were writing.
+
+        To close again finishes what a signal has cut short.
+        """
         self._closing = True
         self._control.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+        self._far.close()
+        if self._pid is not None:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
         for job in list(self._at_work):
             _remove_temporaries(job)
 

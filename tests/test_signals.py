@@ -71,6 +71,41 @@ def test_a_signal_at_any_moment(tmp_path: Path, number: signal.Signals) -> None:
     assert 128 + number in codes
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_right_after_the_fork(tmp_path: Path, number: signal.Signals) -> None:
+    """Nothing has been asked of the new process, and yet it must be waited for."""
+    source = image(tmp_path / "in.png")
+    at_fork = {"LGS_TEST_SIGNAL_AT_FORK": str(int(number))}
+    with started("clean", source, "-o", tmp_path / "out", env=at_fork) as run:
+        assert run.end() == 128 + number
+        assert run.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_signal_while_the_workers_are_ended(
+    tmp_path: Path, number: signal.Signals, jobs: int
+) -> None:
+    """They are slow to end; the run waits for them all the same."""
+    met, go = tmp_path / "met", tmp_path / "go"
+    images(tmp_path / "in", 3)
+    image(tmp_path / "in" / "99.png", order=f"meet {met} {go}")
+    with started("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", jobs) as run:
+        until(met.exists)
+        server = run.server()
+        os.kill(server, signal.SIGSTOP)
+        go.touch()
+        manifest = tmp_path / "out" / ".lgs-manifest.jsonl"
+        until(lambda: manifest.exists() and manifest.read_text().count("\n") == 4)
+        time.sleep(0.2)
+        run.process.send_signal(number)
+        time.sleep(0.2)
+        assert run.process.poll() is None
+        os.kill(server, signal.SIGCONT)
+        assert run.end() == 128 + number
+        assert run.processes() == []
+
+
 def test_ctrl_c_reaches_the_whole_group(tmp_path: Path) -> None:
     """A terminal sends SIGINT to workers too: none takes it for a crash."""
     met, go = tmp_path / "met", tmp_path / "go"

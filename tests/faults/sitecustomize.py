@@ -1,7 +1,8 @@
 """Faults for tests: on PYTHONPATH, it makes images whose bytes end in an order obey that order.
 
 An order is ``LGS-FAULT`` and words: it stands for the decoder bug that a hostile image would hit.
-The package itself knows nothing of it.
+The package itself knows nothing of it. A process with ``LGS_TEST_SIGNAL_AT_FORK`` in its
+environment sends itself that signal when it has forked.
 """
 
 from __future__ import annotations
@@ -76,3 +77,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, _Finder())
+
+if "LGS_TEST_SIGNAL_AT_FORK" in os.environ:
+    _number = int(os.environ["LGS_TEST_SIGNAL_AT_FORK"])
+    os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), _number))
