@@ -1,37 +1,31 @@
 """Jobs to results on all cores, whatever a job does to the process that runs it.
 
-Joblib's threads hand the jobs out. Each has a worker process that does one job at a time, so a
-worker that dies, or is killed, takes down one image and nobody else. Workers are forked by a
-process that has loaded the libraries once and has no threads; a new worker costs milliseconds. The
-calling process decodes no image, so no image can harm it.
+Joblib's threads hand the jobs out, each to a worker process of its own. A worker that dies, or is
+killed, takes down one image and nobody else. The calling process decodes no image, so no image can
+harm it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import os
-import resource
-import select
+import pickle
 import signal
 import socket
-import struct
 import sys
 import threading
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from queue import SimpleQueue
+from typing import IO, cast
 
+from lgs_cli import forkserver
 from lgs_cli.errors import LgsError
-from lgs_cli.pipeline import Job, Result, Settings, process
+from lgs_cli.pipeline import Job, Result, Settings
 from lgs_cli.storage import temporary_path
-
-_STATUS = struct.Struct("=i")
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from lgs_cli.worker import send
 
 
 @dataclass(frozen=True)
@@ -83,89 +77,100 @@ def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Re
     first = list(itertools.islice(jobs, 3))
     if not first:
         return
-    workers = _Workers(limits)
+    workers = _Workers(settings, limits)
     # A signal may cut short one closing; it comes once.
     with contextlib.closing(workers), contextlib.closing(workers):
-        workers.start(settings)
+        workers.start()
+        every = itertools.chain(first, jobs)
         # Two images are done before joblib has been imported.
-        few = limits.workers == 1 or len(first) < 3
-        every = workers.do_singly if few else workers.do_in_parallel
-        yield from every(itertools.chain(first, jobs))
+        if limits.workers == 1 or len(first) < 3:
+            yield from map(workers.do, every)
+        else:
+            yield from _in_parallel(every, workers, limits.workers)
+
+
+def _in_parallel(jobs: Iterable[Job], workers: _Workers, count: int) -> Generator[Result]:
+    """Do jobs on joblib's threads: each takes the next one when it has done one."""
+    with _no_numpy():
+        from joblib import Parallel, delayed
+
+    waiting = iter(jobs)
+    taking = threading.Lock()
+    results: SimpleQueue[Result | BaseException | None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            while not workers.closing:
+                with taking:
+                    job = next(waiting, None)
+                if job is None:
+                    break
+                results.put(workers.do(job))
+        except BaseException as error:
+            results.put(error)
+        finally:
+            results.put(None)
+
+    # To a run that is left early joblib has advice on how to write Python.
+    warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
+    parallel = Parallel(
+        n_jobs=count, backend="threading", return_as="generator_unordered", batch_size=1
+    )
+    with contextlib.closing(parallel(delayed(work)() for _ in range(count))):
+        try:
+            while count:
+                result = results.get()
+                if isinstance(result, BaseException):
+                    raise result
+                if result is None:
+                    count -= 1
+                else:
+                    yield result
+        finally:
+            # Before joblib ends its threads: what they wait for are the workers.
+            workers.close()
+
+
+@contextlib.contextmanager
+def _no_numpy() -> Iterator[None]:
+    """Spare this process NumPy, which joblib loads if it can, and which takes as long as joblib."""
+    loaded = "numpy" in sys.modules
+    if not loaded:
+        sys.modules["numpy"] = None  # type: ignore[assignment]  # "import numpy" fails
+    try:
+        yield
+    finally:
+        if not loaded:
+            del sys.modules["numpy"]
 
 
 class _Workers:
-    """The worker processes of a run, and the process that forks them."""
+    """The workers of a run, forked as they are needed."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: Limits) -> None:
+        self._settings = settings
         self._limits = limits
+        self._server = forkserver.take()
+        self._forking = threading.Lock()
         self._idle: list[_Worker] = []
         self._at_work: set[Job] = set()
-        self._closing = False
-        self._lock = threading.Lock()
-        self._control, self._far = socket.socketpair()
-        self._pid: int | None = None
+        self.closing = False
 
-    def start(self, settings: Settings) -> None:
+    def start(self) -> None:
         """Start the process that forks the workers."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # A signal must not find the child with this process's handlers.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
-        try:
-            self._pid = os.fork()
-            if self._pid == 0:
-                _serve_forks(self._far, settings, self._limits)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._far.close()
-
-    def do_singly(self, jobs: Iterable[Job]) -> Generator[Result]:
-        """Do jobs one after the other."""
-        return (self._do(job) for job in jobs)
-
-    def do_in_parallel(self, jobs: Iterable[Job]) -> Generator[Result]:
-        """Do jobs on joblib's threads."""
-        from joblib import Parallel, delayed
-
-        def tasks() -> Iterator[Any]:
-            for job in jobs:
-                # joblib's threads may ask for more while this run is being left.
-                if self._closing:
-                    return
-                yield delayed(self._do)(job)
-
-        parallel = Parallel(
-            n_jobs=self._limits.workers,
-            backend="threading",
-            return_as="generator_unordered",
-            pre_dispatch="2 * n_jobs",
-            batch_size=1,
-        )
-        # To a run that is left early joblib has advice on how to write Python.
-        warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
-        with contextlib.closing(parallel(tasks())) as results:
-            try:
-                for result in results:  # noqa: UP028 - that would close them before the workers
-                    yield result
-            finally:
-                # Before joblib ends its threads: what they wait for are the workers.
-                self.close()
+        self._server.start()
 
     def close(self) -> None:
         """End all workers, whatever they are at, and remove what they were writing.
 
         To close again finishes what a signal has cut short.
         """
-        self._closing = True
-        self._control.close()
-        self._far.close()
-        if self._pid is not None:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._pid, 0)
+        self.closing = True
+        self._server.close()
         for job in list(self._at_work):
             _remove_temporaries(job)
 
-    def _do(self, job: Job) -> Result:
+    def do(self, job: Job) -> Result:
         """Do one job, and say what became of its worker where that died."""
         self._at_work.add(job)
         try:
@@ -176,15 +181,15 @@ class _Workers:
         if result is None:
             status = worker.bury()
             _remove_temporaries(job)
-            if self._closing:
+            if self.closing:
                 status = 0
             elif status is None:
                 raise LgsError("the process that starts the workers was killed")
             elif not worker.fresh and os.waitstatus_to_exitcode(status) != -signal.SIGALRM:
                 # An earlier image may have broken the worker. Alone in a new one, this image is
                 # either acquitted or convicted.
-                return self._do(job)
-            result = Result(job.index, job.source, status="failed", error=self._death(status))
+                return self.do(job)
+            result = Result(job.place, job.source, status="failed", error=self._death(status))
         elif result.status == "failed":
             _remove_temporaries(job)
             # Under a limit, what a failed image has left in memory may be the next one's share.
@@ -198,15 +203,10 @@ class _Workers:
         return result
 
     def _fork(self) -> _Worker:
-        near, far = socket.socketpair()
-        death_in, death_out = os.pipe()
-        try:
-            with self._lock, contextlib.suppress(OSError):  # closed: the worker's pipes will tell
-                socket.send_fds(self._control, [b"+"], [far.fileno(), death_out])
-        finally:
-            far.close()
-            os.close(death_out)
-        return _Worker(Connection(near.detach()), death_in)
+        with self._forking:
+            worker = _Worker(*self._server.fork())
+        worker.tell((self._settings, self._limits.timeout, self._limits.memory))
+        return worker
 
     def _death(self, status: int) -> str:
         code = os.waitstatus_to_exitcode(status)
@@ -217,157 +217,40 @@ class _Workers:
         return f"the worker died: exit code {code}"
 
 
-class _Worker:
-    """The calling process's end of a worker."""
-
-    def __init__(self, connection: Connection, death: int) -> None:
-        self._connection = connection
-        self._death = death
-        self.fresh = True
-
-    def do(self, job: Job) -> Result | None:
-        """Do one job; None where that was the end of the process."""
-        try:
-            self._connection.send(job)
-            result: Result = self._connection.recv()
-        except (EOFError, OSError):
-            return None
-        self.fresh = False
-        return result
-
-    def bury(self) -> int | None:
-        """Wait for the end of a process that has no more to do, and give its wait status."""
-        self._connection.close()
-        status = os.read(self._death, _STATUS.size)
-        os.close(self._death)
-        return _STATUS.unpack(status)[0] if status else None
-
-
-def _serve_forks(control: socket.socket, settings: Settings, limits: Limits) -> NoReturn:
-    """Fork a worker for each request, and report its end; end them all when the caller is gone.
-
-    The caller's death closes its end of the socket too, so no worker outlives it, whatever it is
-    at.
-    """
-    deaths: dict[int, int] = {}
-    try:
-        for number in _ENDING_SIGNALS:  # the caller ends its workers itself
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
-        control = socket.socket(fileno=_keep_only(control.detach()))
-        _load(settings)
-        wake_in, wake_out = os.pipe()
-        os.set_blocking(wake_out, False)
-        signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        while True:
-            ready = select.select([control.fileno(), wake_in], [], [])[0]
-            if wake_in in ready:
-                os.read(wake_in, 4096)
-                _report(deaths)
-            if control.fileno() in ready:
-                request, passed, _, _ = socket.recv_fds(control, 1, 2)
-                if not request:
-                    break
-                connection, death = passed
-                pid = os.fork()
-                if pid == 0:
-                    _work(connection, settings, limits)
-                deaths[pid] = death
-                os.close(connection)
-    finally:
-        for pid in deaths:
-            os.kill(pid, signal.SIGKILL)
-        for pid in deaths:
-            os.waitpid(pid, 0)
-        os._exit(0)
-
-
-def _report(deaths: dict[int, int]) -> None:
-    """Write the wait status of each worker that has ended to where its caller reads it."""
-    while deaths:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        death = deaths.pop(pid)
-        with contextlib.suppress(BrokenPipeError):
-            os.write(death, _STATUS.pack(status))
-        os.close(death)
-
-
-def _keep_only(file: int) -> int:
-    """Close all files but one, which becomes 3; the three standard ones lead nowhere.
-
-    What the caller has open is its own: the lock on the output directory must end with it, and so
-    must the pipe to whoever reads its output. What C libraries print has no reader here.
-    """
-    null = os.open(os.devnull, os.O_RDWR)
-    kept = os.dup(file)
-    for standard in range(3):
-        os.dup2(null, standard)
-    os.dup2(kept, 3)
-    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    return 3
-
-
-def _load(settings: Settings) -> None:
-    """Load once what every worker needs."""
-    # A worker a core is enough; threads within one would only get in each other's way.
-    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-    # What cannot be imported here fails again in a worker, and becomes the reason there.
-    with contextlib.suppress(Exception):
-        import cv2
-
-        cv2.setNumThreads(1)
-        import_module("lgs_cli.image_io")
-        for step in settings.chain:
-            import_module(step.defense.entry.partition(":")[0])
-    # Garbage of the caller must not be collected here: it might close what is not its own.
-    gc.freeze()
-
-
-def _work(connection: int, settings: Settings, limits: Limits) -> NoReturn:
-    """Do jobs as they come, until there are no more."""
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        caller = Connection(_keep_only(connection))
-        if limits.memory is not None:
-            limit = _data_size() + limits.memory
-            _, most = resource.getrlimit(resource.RLIMIT_DATA)
-            limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-        while True:
-            caller.send(_timed(caller.recv(), settings, limits.timeout))
-    except (EOFError, OSError):
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def _data_size() -> int:
-    """Measure what counts against RLIMIT_DATA, in bytes."""
-    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def _timed(job: Job, settings: Settings, timeout: float | None) -> Result:
-    """Do one job, and die of SIGALRM where it takes too long: that ends C code as well."""
-    if timeout is None:
-        return process(job, settings)
-    signal.setitimer(signal.ITIMER_REAL, timeout)
-    result = process(job, settings)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    return result
-
-
 def _remove_temporaries(job: Job) -> None:
     """Remove what a dead worker, of this run or of one before, may have left of a job's outputs."""
     for path in (job.output, job.mask):
         if path is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary_path(path))
+
+
+class _Worker:
+    """The calling process's end of a worker."""
+
+    def __init__(self, connection: socket.socket, death: int) -> None:
+        self._stream = cast("IO[bytes]", connection.makefile("rwb"))
+        connection.close()
+        self._death = death
+        self.fresh = True
+
+    def tell(self, message: object) -> None:
+        """Send a worker what it needs first; where it has died, its next job will show it."""
+        with contextlib.suppress(OSError):
+            send(self._stream, message)
+
+    def do(self, job: Job) -> Result | None:
+        """Do one job; None where that was the end of the process."""
+        try:
+            send(self._stream, job)
+            result: Result = pickle.load(self._stream)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            return None
+        self.fresh = False
+        return result
+
+    def bury(self) -> int | None:
+        """Wait for the end of a process that has no more to do, and give its wait status."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
+        return forkserver.wait_status(self._death)

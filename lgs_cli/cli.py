@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from importlib import import_module
-from types import FrameType
-from typing import NoReturn
 
 import click
 
@@ -16,21 +13,16 @@ from lgs_cli.errors import LgsError, missing_library
 from lgs_cli.text import printable
 
 
-class _Stopped(BaseException):
-    """A signal asked the run to end."""
+def run() -> int:
+    """Run the command line: the one place where errors become exit codes.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
-
-
-def main() -> NoReturn:
-    """Run the command line, and exit: the one place where errors become exit codes."""
-    _listen_to_signals()
+    Returns
+    -------
+    int
+        The exit code.
+    """
     try:
         code = commands.main(prog_name="lgs", standalone_mode=False)
-    except _Stopped as stop:
-        code = stop.exit_code
     except click.exceptions.Exit as request:
         code = request.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -56,22 +48,7 @@ def main() -> NoReturn:
         place = "" if error.filename is None else f"{printable(os.fsdecode(error.filename))}: "
         click.echo(f"lgs: {place}{(error.strerror or str(error)).lower()}", err=True)
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _listen_to_signals() -> None:
-    """Let the signals that end a run end it in order."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        # Once is enough: what follows is the clean-up.
-        for other in ends:
-            signal.signal(other, signal.SIG_IGN)
-        raise _Stopped(number)
-
-    ends = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    for number in ends:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, stop)
+    return code if isinstance(code, int) else 0
 
 
 # Name to summary; each command lives in the module of its name, which loads when it is used.

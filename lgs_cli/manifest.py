@@ -37,9 +37,9 @@ class Manifest:
     """The record of an output directory: JSON lines, one for each image done.
 
     A line holds the output's path below the directory; size and mtime of its source; size of the
-    output; style and size of its mask; a digest of the method with its parameters, the format, the
-    quality and the version of lgs; and what a report says of the image. The last line of an output
-    counts. A line that a killed run left torn counts for nothing.
+    output; style and size of its mask; a digest of the method with its parameters, of how outputs
+    are coded, and of the version of lgs; and what a report says of the image. The last line of an
+    output counts. A line that a killed run left torn counts for nothing.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ class Manifest:
         assert record is not None
         kept = {name: record[name] for name in _KEPT}
         kept["notes"] = tuple(kept["notes"])
-        return Result(job.index, job.source, job.output, job.mask, status="skipped", **kept)
+        return Result(job.place, job.source, job.output, job.mask, status="skipped", **kept)
 
     def _record(self, job: Job) -> dict[str, Any] | None:
         output = job.output.removeprefix(self._directory)
@@ -283,5 +283,6 @@ def _digest(settings: Settings) -> str:
         describe(settings.chain),
         settings.format,
         settings.quality,
+        settings.optimize,
     ]
     return hashlib.blake2b(json.dumps(what).encode(), digest_size=12).hexdigest()

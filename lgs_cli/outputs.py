@@ -61,9 +61,9 @@ class Outputs:
         output = self._prefixes[0] + name
         return output, None if self.masks is None else self._prefixes[1] + stem + ".png"
 
-    def job(self, index: int, source: Source) -> Job:
-        """Make the job of a source, the `index`-th of the run."""
-        return Job(index, source.path, *self.of(source))
+    def job(self, place: int, source: Source) -> Job:
+        """Make the job of a source, the `place`-th of the run."""
+        return Job(place, source.path, *self.of(source))
 
     def check(
         self,

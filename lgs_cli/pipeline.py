@@ -30,6 +30,8 @@ class Settings:
         A name of ``FORMATS`` that all outputs get; None keeps each image's own.
     quality : int or None
         Quality of lossy formats, 1 to 100; None keeps the input's where it is known.
+    optimize : bool
+        Whether to take more time for a smaller JPEG of the same pixels.
     mask_style : str
         One of ``formats.MASK_STYLES``.
     max_pixels : int
@@ -39,17 +41,17 @@ class Settings:
     chain: Chain
     format: str | None = None
     quality: int | None = None
+    optimize: bool = False
     mask_style: str = "heatmap"
     max_pixels: int = MAX_PIXELS
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One image to clean.
+class Job(NamedTuple):
+    """One image to clean. A tuple, which crosses to another process in no time.
 
     Attributes
     ----------
-    index : int
+    place : int
         Its place in the order of the run.
     source, output : str
         Paths to read and to write.
@@ -57,19 +59,18 @@ class Job:
         Path of the visualization, where one is wanted.
     """
 
-    index: int
+    place: int
     source: str
     output: str
     mask: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What came of one image. Plain values only: it crosses processes by the million.
 
     Attributes
     ----------
-    index : int
+    place : int
         The job's.
     source, output, mask : str or None
         Paths; `output` and `mask` are None where none was written.
@@ -95,7 +96,7 @@ class Result:
         Whether every later image would fail alike: the disk is full, a library is missing.
     """
 
-    index: int
+    place: int
     source: str
     output: str | None = None
     mask: str | None = None
@@ -143,7 +144,7 @@ def process(job: Job, settings: Settings) -> Result:
             write(job.mask, cleaned.mask)
     except Exception as error:
         return Result(
-            job.index,
+            job.place,
             job.source,
             status="failed",
             error=_reason(error),
@@ -151,7 +152,7 @@ def process(job: Job, settings: Settings) -> Result:
             fatal=isinstance(error, StorageError | ImportError),
         )
     return Result(
-        job.index,
+        job.place,
         job.source,
         job.output,
         job.mask,
@@ -259,7 +260,13 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
         if coverage == 0 and form == picture.format and settings.quality is None:
             data = picture.data
         else:
-            data = image_io.encode(picture, frames, format=form, quality=settings.quality)
+            data = image_io.encode(
+                picture,
+                frames,
+                format=form,
+                quality=settings.quality,
+                optimize=settings.optimize,
+            )
             notes = (*picture.notes, *image_io.losses(picture, form))
         png = None
         if shown is not None:

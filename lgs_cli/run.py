@@ -43,7 +43,7 @@ def clean_all(
     Yields
     ------
     Result
-        One for each source, as soon as it is there: ``index`` is its place in `sources`.
+        One for each source, as soon as it is there: ``place`` is its index in `sources`.
 
     Raises
     ------
@@ -52,13 +52,13 @@ def clean_all(
     """
 
     def needs_work(job: Job) -> bool:
-        problem = sources[job.index].problem
+        problem = sources[job.place].problem
         return problem is None and (force or not manifest.is_current(job))
 
     def settled(job: Job) -> Result:
-        problem = sources[job.index].problem
+        problem = sources[job.place].problem
         if problem is not None:
-            return Result(job.index, job.source, status="failed", error=problem)
+            return Result(job.place, job.source, status="failed", error=problem)
         return manifest.skipped(job)
 
     every = (outputs.job(index, source) for index, source in enumerate(sources))
@@ -71,7 +71,7 @@ def clean_all(
             if needs_work(job):
                 yield job
             else:
-                passed_over.append(job.index)
+                passed_over.append(job.place)
 
     for job in every:
         if needs_work(job):

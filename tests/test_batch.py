@@ -42,6 +42,15 @@ def test_a_crash_costs_exactly_the_image_that_caused_it(tmp_path: Path, jobs: in
     assert run.err.splitlines()[-1].startswith("18 images: 12 done, 0 skipped, 6 failed")
 
 
+@pytest.mark.parametrize("words", [["no-such-file"], ["in.png", "--jobs", "0"], ["--help"]])
+def test_what_was_started_for_a_run_ends_with_it(tmp_path: Path, words: list[str]) -> None:
+    """Also where it comes to no run."""
+    image(tmp_path / "in.png")
+    with started("clean", *words, "-o", "out", cwd=tmp_path) as run:
+        assert run.end() == (0 if words == ["--help"] else 2)
+        assert run.processes() == []
+
+
 def test_few_images_are_as_safe_as_many(tmp_path: Path) -> None:
     path = image(tmp_path / "bad.png", order="segfault")
     run = lgs("clean", path, "-o", tmp_path / "out")

@@ -572,7 +572,7 @@ def test_decoding_without_stderr(one_of_each: dict[str, bytes], tmp_path: Path) 
 
 
 def test_opencv_loads_only_when_needed(tmp_path: Path, rgb: np.ndarray) -> None:
-    (tmp_path / "x.jpg").write_bytes(pillow(rgb, "JPEG"))
+    (tmp_path / "x.png").write_bytes(pillow(rgb, "PNG"))
     code = (
         "import sys\n"
         "from lgs_cli.image_io import encode, read\n"
@@ -580,7 +580,7 @@ def test_opencv_loads_only_when_needed(tmp_path: Path, rgb: np.ndarray) -> None:
         "print('cv2' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "x.jpg")],
+        [sys.executable, "-c", code, str(tmp_path / "x.png")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "False\n"

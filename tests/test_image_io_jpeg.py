@@ -55,10 +55,34 @@ def test_jpeg_with_three_tables_and_gray(rgb: np.ndarray) -> None:
     assert jpeg_structure(encode(gray, gray.frames))[0] == tables[:1]
 
 
-def test_jpeg_optimized_stays_as_small(rgb: np.ndarray) -> None:
-    source = pillow(rgb, "JPEG", quality=90, optimize=True)
+@pytest.mark.parametrize("shape", [..., (..., 0)], ids=["color", "gray"])
+def test_jpeg_optimized_stays_as_small(shape: Any, rgb: np.ndarray) -> None:
+    source = pillow(rgb[shape], "JPEG", quality=90, optimize=True)
     picture = decode(source)
-    assert abs(len(encode(picture, picture.frames)) / len(source) - 1) < 0.02
+    small, usual = (encode(picture, picture.frames, optimize=choice) for choice in (True, False))
+    assert abs(len(small) / len(source) - 1) < 0.02
+    assert len(small) < len(usual) < 1.1 * len(small)
+    np.testing.assert_array_equal(np.asarray(opened(small)), np.asarray(opened(usual)))
+    from_png = decode(pillow(rgb[shape], "PNG"))
+    sizes = [
+        len(encode(from_png, from_png.frames, format="jpeg", optimize=o)) for o in (True, False)
+    ]
+    assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("quality", [5, 49, 50, 75, 96, 100])
+def test_jpeg_is_what_pillow_writes(
+    quality: int, subsampling: int, options: dict[str, bool], rgb: np.ndarray
+) -> None:
+    """OpenCV writes it; the quantization tables of each quality are recognized."""
+    source = pillow(rgb, "JPEG", quality=quality, subsampling=subsampling, **options)
+    picture = decode(source)
+    np.testing.assert_array_equal(picture.frames[0], np.asarray(opened(source)))
+    other = rgb[::-1].copy()
+    found = encode(picture, [other], optimize=options.get("optimize", False))
+    assert found == pillow(other, "JPEG", quality=quality, subsampling=subsampling, **options)
 
 
 def test_jpeg_stored_as_rgb_stays_so(rgb: np.ndarray) -> None:
@@ -100,7 +124,8 @@ def test_noise_does_not_overflow_a_jpeg_coded_with_care(
 ) -> None:
     calm, noise = np.zeros(shape, np.uint8), np.random.default_rng(5).integers(0, 256, shape)
     picture = decode(pillow(calm, "JPEG", quality=100, subsampling=0, **way))
-    found = opened(encode(picture, [noise.astype(np.uint8)]))
+    optimize = way.get("optimize", False)
+    found = opened(encode(picture, [noise.astype(np.uint8)], optimize=optimize))
     np.testing.assert_allclose(np.asarray(found).astype(int), noise, atol=6)
     assert capfd.readouterr() == ("", "")
 
@@ -139,7 +164,7 @@ def test_jpeg_photos_of_phones(rgb: np.ndarray) -> None:
 
 @pytest.mark.skipif(not IMAGENET.is_dir(), reason="shared/data/imagenet is absent")
 def test_real_photographs_keep_everything_but_the_pixels() -> None:
-    sizes = []
+    sizes, optimized = [], []
     for path in sorted(IMAGENET.glob("*.[jJ]*"))[:60]:
         picture = read(str(path))
         found = encode(picture, picture.frames)
@@ -148,8 +173,11 @@ def test_real_photographs_keep_everything_but_the_pixels() -> None:
         assert (again.exif, again.icc, again.xmp) == (picture.exif, picture.icc, picture.xmp)
         np.testing.assert_array_equal(np.asarray(opened(picture.data)), picture.frames[0])
         sizes.append(len(found) / len(picture.data))
+        small = encode(picture, picture.frames, optimize=True)
+        optimized.append(len(small) / len(picture.data))
     assert len(sizes) == 60
-    assert 0.97 < np.mean(sizes) < 1.03
+    assert 0.97 < np.mean(optimized) < 1.03
+    assert 0.97 < np.mean(sizes) < 1.06
 
 
 def test_metadata_too_large_for_jpeg_is_reported(rgb: np.ndarray) -> None:

@@ -41,7 +41,7 @@ def test_names(name, form, output, mask):
     assert Outputs("o", "m", form).of(source) == (output, mask)
     assert Outputs("o", None, form).of(source) == (output, None)
     job = Outputs("o", "m", form).job(7, source)
-    assert (job.index, job.source, job.output, job.mask) == (7, f"in/{name}", output, mask)
+    assert (job.place, job.source, job.output, job.mask) == (7, f"in/{name}", output, mask)
 
 
 def test_two_outputs_of_one_name_are_refused():

@@ -30,7 +30,7 @@ def test_one_image_from_disk_to_disk(tmp_path, photographs):
     wanted, mask = local_gradients_smoothing(image)
     with Image.open(tmp_path / "out/a.png") as picture:
         assert np.abs(np.asarray(picture) - np.rint(wanted * 255)).max() <= 1
-    assert (result.index, result.status, result.error, result.fatal) == (5, "done", None, False)
+    assert (result.place, result.status, result.error, result.fatal) == (5, "done", None, False)
     assert (result.source, result.output) == (f"{tmp_path}/a.png", f"{tmp_path}/out/a.png")
     assert result.mask == f"{tmp_path}/masks/m.png"
     assert (result.width, result.height, result.format) == (180, 120, "png")

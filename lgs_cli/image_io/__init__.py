@@ -177,6 +177,7 @@ def encode(
     *,
     format: str | None = None,
     quality: int | None = None,
+    optimize: bool = False,
 ) -> bytes:
     """Encode cleaned frames as the picture they came from was, or in another format.
 
@@ -195,6 +196,9 @@ def encode(
         A name in :data:`lgs_cli.formats.FORMATS`; the picture's own by default.
     quality : int, optional
         1 to 100, for the formats that are lossy; the others pass it over.
+    optimize : bool
+        Whether a JPEG gets Huffman tables of its own, which makes it some 5 % smaller in half as
+        much time again, to the same pixels.
 
     Returns
     -------
@@ -222,6 +226,8 @@ def encode(
     _require_room_for_frames(picture, name)
     if picture.coding.get("still") and name != "png":
         picture, frames = replace(picture, durations=picture.durations[1:]), frames[1:]
+    if optimize and name == "jpeg":
+        picture = replace(picture, coding={**picture.coding, "optimize": True})
     fitted = [_fitted(frame, name) for frame in frames]
     codec = _codec(name)
     with guarded(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import re
@@ -76,11 +77,16 @@ class _Noise(Exception):  # noqa: N818 - it carries what a codec printed, to bec
 
 
 @contextlib.contextmanager
-def hushed() -> Iterator[None]:
+def hushed() -> Iterator[list[str]]:
     """Catch what C code prints on stderr; where the body fails, that is the reason.
 
-    What is printed is lost where the body ends well, and where it raises ImageError, ImportError or
-    MemoryError. The descriptor is the process's: threads that print meanwhile are not heard either.
+    What is printed is lost where the body raises ImageError, ImportError or MemoryError. The
+    descriptor is the process's: threads that print meanwhile are not heard either.
+
+    Yields
+    ------
+    list of str
+        Empty at first; once the body has ended well, the lines that were printed.
 
     Raises
     ------
@@ -88,34 +94,53 @@ def hushed() -> Iterator[None]:
         With the first line that was printed as its text, in place of what the body raised; that
         itself where nothing was printed.
     """
+    said: list[str] = []
+    with _pipe_for_stderr() as caught:
+        try:
+            yield said
+        except (ImageError, ImportError, MemoryError):
+            raise
+        except Exception as error:
+            said.extend(_lines(caught.read(4096)))
+            if said:
+                raise _Noise(said[0]) from error
+            raise
+        said.extend(_lines(caught.read(4096)))
+
+
+@contextlib.contextmanager
+def _pipe_for_stderr() -> Iterator[io.RawIOBase]:
+    """Let file descriptor 2 be the end of a pipe, and then what it was: closed, perhaps."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
     try:
         saved = os.dup(2)
-    except OSError:  # stderr is closed: nothing to spare
-        yield
-        return
+    except OSError:
+        saved = -1
+        null = os.open(os.devnull, os.O_WRONLY)  # or the pipe might get this number
+        if null != 2:
+            os.dup2(null, 2)
+            os.close(null)
+    # A pipe needs no disk; it does not block, so what it cannot take is lost.
+    source, sink = os.pipe()
     try:
-        # A pipe needs no disk; it does not block, so what it cannot take is lost.
-        source, sink = os.pipe()
         os.set_blocking(source, False)
         os.set_blocking(sink, False)
         with open(source, "rb", buffering=0) as caught:
-            if sys.stderr is not None:
-                sys.stderr.flush()
             os.dup2(sink, 2)
             os.close(sink)
-            try:
-                yield
-            except (ImageError, ImportError, MemoryError):
-                raise
-            except Exception as error:
-                printed = _ORIGIN.sub("", (caught.read(4096) or b"").decode("utf-8", "replace"))
-                if printed.strip():
-                    raise _Noise(printed.strip().splitlines()[0]) from error
-                raise
-            finally:
-                os.dup2(saved, 2)
+            yield caught
     finally:
-        os.close(saved)
+        if saved < 0:
+            os.close(2)
+        else:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _lines(printed: bytes | None) -> list[str]:
+    text = _ORIGIN.sub("", (printed or b"").decode("utf-8", "replace"))
+    return text.strip().splitlines()
 
 
 def _reason(name: str, error: Exception) -> str:

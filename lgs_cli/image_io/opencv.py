@@ -1,6 +1,6 @@
-"""What OpenCV reads and writes and Pillow does not: 16-bit color, and BMP with alpha.
+"""What OpenCV reads and writes and Pillow does not, or not as fast: 16-bit color, usual JPEGs.
 
-It loads only when called: most batches of images do without.
+It loads only when called: whoever only looks at images may do without.
 """
 
 from __future__ import annotations
@@ -52,6 +52,32 @@ def decode_deep(data: bytes, size: tuple[int, int], page: int = 0) -> NDArray[An
     return _turned(pixels)
 
 
+def decode_jpeg(data: bytes) -> NDArray[Any] | None:
+    """Decode a JPEG, as stored.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+
+    Returns
+    -------
+    ndarray or None
+        (H, W, 3) uint8; None where anything about the file is not as it should be: OpenCV makes up
+        what is missing, and only says so on stderr.
+    """
+    import cv2
+
+    try:
+        with hushed() as complaints:
+            pixels = cv2.imdecode(
+                np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+            )
+    except Exception:
+        return None
+    return None if complaints else pixels
+
+
 def encode(pixels: NDArray[Any], suffix: str, *options: int) -> bytes:
     """Encode RGB or RGBA as the format of a suffix.
 
@@ -83,6 +109,53 @@ def encode(pixels: NDArray[Any], suffix: str, *options: int) -> bytes:
     return bytes(out)
 
 
+def encode_jpeg(
+    pixels: NDArray[Any], quality: int, subsampling: int, *, progressive: bool, optimize: bool
+) -> bytes:
+    """Encode RGB as JPEG.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (H, W, 3) uint8.
+    quality : int
+        1 to 100.
+    subsampling : int
+        Of the chroma, by Pillow's numbers: 0 is 4:4:4, 1 is 4:2:2, 2 is 4:2:0.
+    progressive : bool
+        Whether the scans refine each other.
+    optimize : bool
+        Whether the Huffman tables are made for the picture.
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
+    Raises
+    ------
+    OSError
+        Where OpenCV fails.
+    """
+    import cv2
+
+    factors = (
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    )
+    return encode(
+        pixels, ".jpg",
+        cv2.IMWRITE_JPEG_QUALITY, quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factors[subsampling],
+        cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive),
+        cv2.IMWRITE_JPEG_OPTIMIZE, int(optimize),
+    )  # fmt: skip
+
+
 def _turned(pixels: NDArray[Any]) -> NDArray[Any]:
     """Turn OpenCV's BGR to RGB or back, and leave alpha."""
-    return np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+    import cv2
+
+    alpha = pixels.shape[2] == 4
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if alpha else cv2.COLOR_RGB2BGR)
