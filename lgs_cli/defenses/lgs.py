@@ -24,7 +24,7 @@ from lgs_cli.defenses import Cleaned
 from lgs_cli.defenses.params import LgsParams
 from lgs_cli.defenses.pixels import full_scale, split_alpha
 
-# A band's planes, differences and magnitudes take about 12 bytes a pixel and stay in the cache;
+# A band's planes, differences and magnitudes take about 10 bytes a pixel and stay in the cache;
 # smaller ones pay more for the calls than they save.
 BAND_PIXELS = 320_000
 
@@ -71,10 +71,9 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     columns = _blocks(width, params.block_size, params.overlap)
     size = height, width
     magnitude = np.empty(size, np.float32) if with_mask else _scratch("magnitude", size, np.float32)
-    sums = _gradient_sums(image, magnitude, rows, columns)
     # The bottom right pixel has no neighbors ahead, so the smallest magnitude is always 0, and
     # normalizing is a division by the peak.
-    peak = cv2.norm(magnitude, cv2.NORM_INF)
+    sums, peak = _gradient_sums(image, magnitude, rows, columns)
     limit = params.threshold * peak * rows.size * columns.size
     kept = sums > limit
     if params.smoothing == 0 or not kept.any():
@@ -119,6 +118,8 @@ class _Blocks:
     def __init__(self, length: int, block_size: int, overlap: int) -> None:
         self.size = min(block_size, length)
         self._stride = block_size - overlap
+        # Blocks share sums of as many rows as divide both their size and their stride.
+        self._unit = math.gcd(self.size, self._stride)
         self.starts = np.arange(0, length - self.size + 1, self._stride)
         self._regular = len(self.starts)
         if self.starts[-1] + self.size < length:
@@ -131,22 +132,29 @@ class _Blocks:
         self.first = np.searchsorted(ends, cells, side="right")
         self.last = np.searchsorted(self.starts, cells, side="right")
 
+    def complete(self, end: int) -> int:
+        """Count the blocks that lie before a pixel."""
+        if end == len(self.cell_of_pixel):
+            return len(self.starts)
+        return min(self._regular, max(0, (end - self.size) // self._stride + 1))
+
     def sums(self, values: NDArray[np.floating], begin: int, end: int) -> NDArray[np.float64]:
         """Sum the rows of blocks `begin` to `end`: (L, N) becomes (end − begin, N)."""
-        sums = np.zeros((end - begin, values.shape[1]))
+        sums = np.empty((end - begin, values.shape[1]))
         regular = sums[: min(end, self._regular) - begin]
         if len(regular):
-            # Blocks share sums of as many rows as divide both their size and their stride.
-            unit = math.gcd(self.size, self._stride)
+            unit, step, several = self._unit, self._stride // self._unit, self.size // self._unit
             top = begin * self._stride
-            units = (len(regular) - 1) * (self._stride // unit) + self.size // unit
-            parts = np.zeros((units, values.shape[1]))
+            last = (len(regular) - 1) * step
+            parts = np.zeros((last + several, values.shape[1]))
             for row in range(top, top + unit):
-                cv2.accumulate(values[row : row + (units - 1) * unit + 1 : unit], parts)
-            step = self._stride // unit
-            for part in range(self.size // unit):
-                rows = parts[part : part + (len(regular) - 1) * step + 1 : step]
-                np.add(regular, rows, out=regular)
+                cv2.accumulate(values[row : row + (len(parts) - 1) * unit + 1 : unit], parts)
+            if several == 1:
+                regular[:] = parts[::step]
+            else:
+                np.add(parts[: last + 1 : step], parts[1 : last + 2 : step], out=regular)
+            for part in range(2, several):
+                np.add(regular, parts[part : part + last + 1 : step], out=regular)
         if end > self._regular:
             cv2.reduce(values[-self.size :], 0, cv2.REDUCE_SUM, sums[-1:], cv2.CV_64F)
         return sums
@@ -172,21 +180,24 @@ def _cover(kept: NDArray[np.bool_], rows: _Blocks, columns: _Blocks) -> NDArray[
 
 def _gradient_sums(
     image: NDArray[Any], magnitude: NDArray[np.float32], rows: _Blocks, columns: _Blocks
-) -> NDArray[np.float64]:
-    """Fill in the gradient magnitude, not yet normalized, and return its sum over each block."""
+) -> tuple[NDArray[np.float64], float]:
+    """Fill in the gradient magnitude, not yet normalized; return its block sums and its maximum."""
     height, width = magnitude.shape
     lines = []
     done = 0
+    peak = 0.0
     for top, bottom in _bands(height, width):
-        magnitude[top:bottom] = 0
-        _add_squares(image[top : bottom + 1], magnitude[top:bottom])
-        cv2.sqrt(magnitude[top:bottom], magnitude[top:bottom])
-        ready = int(np.searchsorted(rows.starts, bottom - rows.size, side="right"))
+        band = magnitude[top:bottom]
+        band.fill(0)
+        _add_squares(image[top : bottom + 1], band)
+        cv2.sqrt(band, band)
+        peak = max(peak, cv2.norm(band, cv2.NORM_INF))
+        ready = rows.complete(bottom)
         if ready > done:
             lines.append(rows.sums(magnitude[:bottom], done, ready))
             done = ready
-    across = np.ascontiguousarray(np.concatenate(lines).T)
-    return columns.sums(across, 0, len(columns.starts)).T
+    across = np.concatenate(lines) if len(lines) > 1 else lines[0]
+    return columns.sums(np.ascontiguousarray(across.T), 0, len(columns.starts)).T, peak
 
 
 def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:
@@ -198,17 +209,18 @@ def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:
     planes = _planes(band)[: _colors(band)]
     # One call for the planes of all colors; where one plane meets the next, nobody looks.
     stack = planes.reshape(-1, width)
-    across, down = _scratch("differences", (2, *stack.shape), stack.dtype)
+    differences = _scratch("differences", stack.shape, stack.dtype)
     if width > 1:
-        cv2.absdiff(stack[:, 1:], stack[:, :-1], across[:, :-1])
-        across[:, -1] = 0
-        for plane in across.reshape(planes.shape):
-            cv2.accumulateSquare(plane[:height], total)
+        cv2.absdiff(stack[:, 1:], stack[:, :-1], differences[:, :-1])
+        differences[:, -1] = 0
+        for plane in differences.reshape(planes.shape)[:, :height]:
+            cv2.accumulateSquare(plane, total)
     below = len(band) - 1
     if below:
-        cv2.absdiff(stack[1:], stack[:-1], down[:-1])
-        for plane in down.reshape(planes.shape):
-            cv2.accumulateSquare(plane[:below], total[:below])
+        cv2.absdiff(stack[1:], stack[:-1], differences[:-1])
+        total = total[:below]
+        for plane in differences.reshape(planes.shape)[:, :below]:
+            cv2.accumulateSquare(plane, total)
 
 
 def _plane_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -247,13 +259,11 @@ def _attenuate(
         # takes what goes beyond 32 bits for 0.
         cv2.convertScaleAbs(magnitude, keep, 255 * min(scale, 256))
         cv2.bitwise_not(cv2.bitwise_and(keep, inside, keep), keep)
-        planes = _planes(band)
-        if len(planes) == 1:
-            cv2.multiply(planes[0], keep, out.reshape(magnitude.shape), 1 / 255)
-            return
-        for plane in planes[:colors]:
-            cv2.multiply(plane, keep, plane, 1 / 255)
-        cv2.merge(list(planes), out)
+        channels = band.size // keep.size
+        if channels > 1:
+            alpha = [np.full_like(keep, 255)] * (channels - colors)
+            keep = cv2.merge([keep] * colors + alpha, _scratch("planes", band.shape, np.uint8))
+        cv2.multiply(band, keep.reshape(band.shape), out, 1 / 255)
         return
     factor = 1 - np.minimum(magnitude * np.float32(scale), 1) * (inside != 0)
     band, out = (pixels.reshape(*magnitude.shape, -1) for pixels in (band, out))
@@ -267,16 +277,22 @@ class _Buffers(threading.local):
 
     def __init__(self) -> None:
         self._kept: dict[str, NDArray[np.uint8]] = {}
+        self._latest: dict[str, NDArray[Any]] = {}
 
     def __call__(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return an array of its own for a name; what it holds is left from its last use."""
+        latest = self._latest.get(name)
+        if latest is not None and latest.shape == shape and latest.dtype == dtype:
+            return latest
         size = math.prod(shape) * np.dtype(dtype).itemsize
         buffer = self._kept.get(name)
         if buffer is None or len(buffer) < size:
             buffer = np.empty(size, np.uint8)
-            if size <= KEPT_BYTES:
-                self._kept[name] = buffer
-        return buffer[:size].view(dtype).reshape(shape)
+            if size > KEPT_BYTES:
+                return buffer.view(dtype).reshape(shape)
+            self._kept[name] = buffer
+        self._latest[name] = buffer[:size].view(dtype).reshape(shape)
+        return self._latest[name]
 
 
 _scratch = _Buffers()
