@@ -24,7 +24,8 @@ def main() -> NoReturn:
 
                 for _ in range(2):  # a signal may cut short one of them, and comes once
                     stack.callback(forkserver.discard)
-                forkserver.start()
+                with contextlib.suppress(OSError):  # the run tries again, and says why not
+                    forkserver.start()
             from lgs_cli.cli import run
 
             code = run()

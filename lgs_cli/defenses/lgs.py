@@ -160,7 +160,7 @@ class _Blocks:
         return sums
 
 
-_blocks = lru_cache(maxsize=64)(_Blocks)
+_blocks = lru_cache(maxsize=256)(_Blocks)
 
 
 def _bands(height: int, width: int) -> list[tuple[int, int]]:

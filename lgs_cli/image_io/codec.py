@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import fcntl
+import functools
 import logging
 import os
 import re
 import sys
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lgs_cli.errors import ImageError
 from lgs_cli.image_io.magic import title
@@ -81,7 +83,8 @@ def hushed() -> Iterator[list[str]]:
     """Catch what C code prints on stderr; where the body fails, that is the reason.
 
     What is printed is lost where the body raises ImageError, ImportError or MemoryError. The
-    descriptor is the process's: threads that print meanwhile are not heard either.
+    descriptor is the process's: threads that print meanwhile are not heard either, and one that
+    wants to catch something too waits.
 
     Yields
     ------
@@ -95,52 +98,68 @@ def hushed() -> Iterator[list[str]]:
         itself where nothing was printed.
     """
     said: list[str] = []
-    with _pipe_for_stderr() as caught:
+    with _only_one_at_a_time, _stderr_caught() as printed:
         try:
             yield said
         except (ImageError, ImportError, MemoryError):
             raise
         except Exception as error:
-            said.extend(_lines(caught.read(4096)))
+            said.extend(_lines(printed()))
             if said:
                 raise _Noise(said[0]) from error
             raise
-        said.extend(_lines(caught.read(4096)))
+        said.extend(_lines(printed()))
+
+
+_only_one_at_a_time = threading.RLock()
+_PIPE_SIZE = 1 << 16
 
 
 @contextlib.contextmanager
-def _pipe_for_stderr() -> Iterator[io.RawIOBase]:
+def _stderr_caught() -> Iterator[Callable[[], bytes]]:
     """Let file descriptor 2 be the end of a pipe, and then what it was: closed, perhaps."""
     if sys.stderr is not None:
         sys.stderr.flush()
+    source, sink = _pipe(os.getpid())
+
+    def printed() -> bytes:
+        try:
+            return os.read(source, _PIPE_SIZE)
+        except BlockingIOError:
+            return b""
+
     try:
         saved = os.dup(2)
     except OSError:
-        saved = -1
-        null = os.open(os.devnull, os.O_WRONLY)  # or the pipe might get this number
-        if null != 2:
-            os.dup2(null, 2)
-            os.close(null)
-    # A pipe needs no disk; it does not block, so what it cannot take is lost.
-    source, sink = os.pipe()
+        saved = None
+    os.dup2(sink, 2)
     try:
-        os.set_blocking(source, False)
-        os.set_blocking(sink, False)
-        with open(source, "rb", buffering=0) as caught:
-            os.dup2(sink, 2)
-            os.close(sink)
-            yield caught
+        yield printed
     finally:
-        if saved < 0:
+        printed()  # what nobody asked for is not for the next one
+        if saved is None:
             os.close(2)
         else:
             os.dup2(saved, 2)
             os.close(saved)
 
 
-def _lines(printed: bytes | None) -> list[str]:
-    text = _ORIGIN.sub("", (printed or b"").decode("utf-8", "replace"))
-    return text.strip().splitlines()
+@functools.cache
+def _pipe(process: int) -> tuple[int, int]:
+    """Make the pipe of a process: it needs no disk. What it cannot take is lost."""
+    pair = os.pipe()
+    ends = []
+    for end in pair:
+        # Of a process without standard files they would be among the first three.
+        ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3))
+        os.set_blocking(ends[-1], False)
+    for end in pair:
+        os.close(end)
+    return ends[0], ends[1]
+
+
+def _lines(printed: bytes) -> list[str]:
+    return _ORIGIN.sub("", printed.decode("utf-8", "replace")).strip().splitlines()
 
 
 def _reason(name: str, error: Exception) -> str:

@@ -37,6 +37,8 @@ from lgs_cli.defenses import DEFENSES
 from lgs_cli.defenses.params import LgsParams
 
 IMAGENET = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet"
+# Files that are made and removed by the thousand leave a disk slow for minutes.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SIZES = ((299, 299), (375, 500), (1080, 1920), (4000, 6000))
 LGS = [str(Path(sys.executable).with_name("lgs"))]
 
@@ -222,7 +224,7 @@ def folders(quick: bool) -> Iterator[Row]:
     """Whole runs over a folder of JPEG photographs."""
     count, repeats = (240, 3) if quick else (1000, 5)
     workers = str(len(os.sched_getaffinity(0)))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         photos = os.path.join(folder, "photos")
         os.mkdir(photos)
         _fill(photos, count)
