@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import pty
@@ -309,6 +310,21 @@ def test_quality(lgs, photos):
         assert kept.quantization == source.quantization
     sizes = [cleaned("--quality", quality).stat().st_size for quality in (5, 50, 100)]
     assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_optimize_makes_smaller_jpegs_of_the_same_pixels(lgs, photos):
+    for options in ([], ["--format", "jpeg"]):
+        cleaned = []
+        for optimize in ([], ["--optimize"]):
+            run = lgs(
+                "clean", "photos/a.jpg", "-o", "out", "--method", "median", *options, *optimize
+            )
+            assert run.returncode == 0
+            cleaned.append((lgs.folder / "out/a.jpg").read_bytes())
+        usual, small = cleaned
+        assert 0.85 * len(usual) < len(small) < 0.99 * len(usual)
+        usual, small = (np.asarray(Image.open(io.BytesIO(data))) for data in cleaned)
+        assert np.array_equal(usual, small)
 
 
 def test_unchanged_images_are_copied_to_the_byte(lgs, photos):

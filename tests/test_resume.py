@@ -98,6 +98,7 @@ def test_what_has_changed_is_done_again(done: Path, change: str) -> None:
         ("--method", "lgs,median"),
         ("--format", "webp"),
         ("--quality", 50),
+        ("--optimize",),
         ("--force",),
     ],
     ids=str,
