@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from lgs_cli import signals
 
-# Words of a "clean" that needs no workers.
+# Words with which "clean" starts no workers, or need not.
 _WITHOUT_WORKERS = {"-h", "--help", "-n", "--dry-run", "-"}
 
 
@@ -17,6 +17,7 @@ def main() -> NoReturn:
     """Run the command line, and exit."""
     signals.listen()
     try:
+        _open_standard_files()
         with contextlib.ExitStack() as stack:
             # OpenCV takes as long to load as all the rest, so it loads beside it.
             if sys.argv[1:2] == ["clean"] and not _WITHOUT_WORKERS.intersection(sys.argv):
@@ -31,17 +32,25 @@ def main() -> NoReturn:
             code = run()
     except signals.Stopped as stop:
         code = stop.exit_code
-    _exit(code)
-
-
-def _exit(code: int) -> NoReturn:
-    """Leave without taking the interpreter apart: that takes as long as starting it."""
-    try:
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.flush()
-    except OSError:
-        code = code or 1
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+    # To take the interpreter apart takes as long as to start it.
     os._exit(code)
+
+
+def _open_standard_files() -> None:
+    """Give files to a process that was started without the standard ones.
+
+    What is opened first would get their numbers, and be read and written as if it were them. To
+    read from what is open for writing, or the other way round, is an error, as it should be.
+    """
+    for name, flags, mode in (
+        ("stdin", os.O_WRONLY, "r"),
+        ("stdout", os.O_RDONLY, "w"),
+        ("stderr", os.O_WRONLY, "w"),
+    ):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, flags), mode))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Re
     with contextlib.closing(workers), contextlib.closing(workers):
         workers.start()
         every = itertools.chain(first, jobs)
-        # Two images are done before joblib has been imported.
+        # One image or two are done in less time than joblib takes to load.
         if limits.workers == 1 or len(first) < 3:
             yield from map(workers.do, every)
         else:
@@ -116,7 +116,11 @@ def _in_parallel(jobs: Iterable[Job], workers: _Workers, count: int) -> Generato
     parallel = Parallel(
         n_jobs=count, backend="threading", return_as="generator_unordered", batch_size=1
     )
-    with contextlib.closing(parallel(delayed(work)() for _ in range(count))):
+    try:
+        threads = parallel(delayed(work)() for _ in range(count))
+    except RuntimeError as error:
+        raise LgsError(f"{count} workers: {error}; --jobs 1 needs no threads") from error
+    with contextlib.closing(threads):
         try:
             while count:
                 result = results.get()
@@ -184,7 +188,7 @@ class _Workers:
             if self.closing:
                 status = 0
             elif status is None:
-                raise LgsError("the process that starts the workers was killed")
+                raise LgsError("the process that starts the workers has died")
             elif not worker.fresh and os.waitstatus_to_exitcode(status) != -signal.SIGALRM:
                 # An earlier image may have broken the worker. Alone in a new one, this image is
                 # either acquitted or convicted.

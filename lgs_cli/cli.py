@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 from importlib import import_module
 
 import click
@@ -23,6 +25,7 @@ def run() -> int:
     """
     try:
         code = commands.main(prog_name="lgs", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as request:
         code = request.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -44,10 +47,14 @@ def run() -> int:
     except ImportError as error:
         click.echo(f"lgs: {missing_library(error)}", err=True)
         code = 1
+    except BrokenPipeError:
+        code = 128 + signal.SIGPIPE
     except OSError as error:
         place = "" if error.filename is None else f"{printable(os.fsdecode(error.filename))}: "
         click.echo(f"lgs: {place}{(error.strerror or str(error)).lower()}", err=True)
         code = 1
+    with contextlib.suppress(OSError):  # of which something has been said by now
+        sys.stdout.flush()
     return code if isinstance(code, int) else 0
 
 

@@ -1,9 +1,13 @@
-"""The signals that end a run end it in order."""
+"""The signals that end a run end it in order, and in time."""
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
+
+# Seconds for all that is to be done between a signal and the end.
+_PATIENCE = 5
 
 
 class Stopped(BaseException):
@@ -21,13 +25,19 @@ class Stopped(BaseException):
 
 
 def listen() -> None:
-    """Have SIGINT, SIGTERM and SIGHUP raise :class:`Stopped`, unless they are ignored."""
+    """Have SIGINT, SIGTERM and SIGHUP raise :class:`Stopped`, unless they are ignored.
+
+    Once: what follows is the clean-up. A reader of our output that has stopped reading could hold
+    it up for ever, so it is cut short after a while.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        # Once is enough: what follows is the clean-up.
         for other in ends:
             signal.signal(other, signal.SIG_IGN)
-        raise Stopped(number)
+        stopped = Stopped(number)
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(stopped.exit_code))
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+        raise stopped
 
     ends = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     for number in ends:

@@ -26,6 +26,7 @@ class Lgs:
         self.environment = {
             **os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "PYTHONUTF8": "1",
         }  # fmt: skip
+        self.environment.pop("PYTHONUNBUFFERED", None)  # it would hide what is never flushed
 
     def command(self, *arguments: object) -> list[str]:
         return [

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,7 +24,8 @@ from image_files import (
 )
 from PIL import Image, JpegImagePlugin
 
-from lgs_cli.image_io import decode, encode, losses, read
+from lgs_cli.errors import ImageError
+from lgs_cli.image_io import decode, encode, losses, opencv, read
 
 
 def jpeg_structure(data: bytes) -> tuple[Any, ...]:
@@ -80,6 +84,7 @@ def test_jpeg_is_what_pillow_writes(
     source = pillow(rgb, "JPEG", quality=quality, subsampling=subsampling, **options)
     picture = decode(source)
     np.testing.assert_array_equal(picture.frames[0], np.asarray(opened(source)))
+    np.testing.assert_array_equal(picture.frames[0], opencv.decode_jpeg(source))
     other = rgb[::-1].copy()
     found = encode(picture, [other], optimize=options.get("optimize", False))
     assert found == pillow(other, "JPEG", quality=quality, subsampling=subsampling, **options)
@@ -128,6 +133,57 @@ def test_noise_does_not_overflow_a_jpeg_coded_with_care(
     found = opened(encode(picture, [noise.astype(np.uint8)], optimize=optimize))
     np.testing.assert_allclose(np.asarray(found).astype(int), noise, atol=6)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xD8, 0xDB, 0xDA, 0x02], ids=hex)
+def test_jpeg_broken_in_the_middle(marker: int, rgb: np.ndarray, capfd: Any) -> None:
+    """OpenCV makes up the rest, and says so on stderr only."""
+    source = pillow(rgb, "JPEG", quality=90)
+    middle = (source.index(b"\xff\xda") + len(source)) // 2
+    broken = source[:middle] + bytes((0xFF, marker)) + source[middle:]
+    assert by_opencv(broken).shape == rgb.shape
+    assert capfd.readouterr().err.startswith("Corrupt JPEG data")
+    with pytest.raises(ImageError, match=r"^broken JPEG: broken data stream"):
+        decode(broken)
+    assert opencv.decode_jpeg(broken) is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_jpeg_whose_tables_are_coarse_is_no_news(rgb: np.ndarray, capfd: Any) -> None:
+    picture = decode(pillow(rgb, "JPEG", qtables=[[300] * 64]))
+    capfd.readouterr()  # what libjpeg says of that
+    assert decode(encode(picture, picture.frames)).frames[0].shape == rgb.shape
+    assert capfd.readouterr() == ("", "")
+
+
+def test_jpeg_has_a_longest_side() -> None:
+    for shape, fits in (((1, 65_500), True), ((65_500, 1), True), ((1, 65_501), False)):
+        picture = decode(pillow(np.zeros((*shape, 3), np.uint8), "PNG"))
+        if fits:
+            found = encode(picture, picture.frames, format="jpeg")
+            assert opened(found).size == shape[::-1]
+        else:
+            with pytest.raises(ImageError, match=r"^JPEG has at most 65,500 pixels a side"):
+                encode(picture, picture.frames, format="jpeg")
+
+
+def test_jpeg_when_files_run_out(rgb: np.ndarray, tmp_path: Path) -> None:
+    """What OpenCV says can then not be caught; Pillow reads the file, and stderr stays."""
+    (tmp_path / "x.jpg").write_bytes(pillow(rgb, "JPEG"))
+    code = (
+        "import os, resource, sys\n"
+        "from lgs_cli.image_io import decode\n"
+        "data = open(sys.argv[1], 'rb').read()\n"
+        "decode(data)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "print(decode(data).frames[0].shape)\n"
+        "os.write(2, b'still here')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x.jpg")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{rgb.shape}\n", "still here")
 
 
 def test_jpeg_from_another_format_has_full_chroma(rgb: np.ndarray) -> None:

@@ -174,13 +174,7 @@ def loaded_by(script: str, *arguments: str) -> set[str]:
     ids=" ".join,
 )
 def test_help_and_typos_load_nothing_heavy(arguments):
-    script = (
-        "import sys\n"
-        "from lgs_cli import __main__\n"
-        "__main__._exit = lambda code: None\n"
-        "__main__.main()\n"
-        "assert 'click' in sys.modules"
-    )
+    script = "import sys\nfrom lgs_cli.cli import run\nrun()\nassert 'click' in sys.modules"
     assert loaded_by(script, *arguments) & HEAVY == set()
 
 

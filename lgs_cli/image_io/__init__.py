@@ -1,9 +1,10 @@
 """Bytes to pixels and back, metadata and all. Knows no path policy.
 
 Pillow reads and writes nearly everything. OpenCV does what Pillow cannot, which is 16-bit color
-(Pillow reads it as 8 bits), and Pillow has still to accept the file first, because OpenCV takes
-some that are cut short. Containers are taken apart by hand only where neither gives what is in
-them byte for byte: metadata of JPEG and PNG, frames of APNG, samples of PNM.
+(Pillow reads it as 8 bits), and what it does slower, which is the usual JPEG. OpenCV takes files
+that are cut short or broken, so Pillow has to accept them first, or has the last word. Containers
+are taken apart by hand only where neither gives what is in them byte for byte: metadata of JPEG and
+PNG, frames of APNG, samples of PNM.
 
 Each format is a module of its name, which loads when first met.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import functools
 import logging
 import os
@@ -19,7 +19,8 @@ from lgs_cli.image_io.magic import title
 # Without a handler of its own, what Pillow logs as an error ends up on stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-# The rest keep silent by themselves; catching file descriptor 2 is not free.
+# The rest keep silent by themselves, or catch what they say where they might say something:
+# catching file descriptor 2 is not free.
 _NOISY = frozenset({"tiff", "jp2", "avif"})
 
 # What libtiff and OpenCV put in front: where in their code they are, no file of the user's.
@@ -117,45 +118,46 @@ _PIPE_SIZE = 1 << 16
 
 @contextlib.contextmanager
 def _stderr_caught() -> Iterator[Callable[[], bytes]]:
-    """Let file descriptor 2 be the end of a pipe, and then what it was: closed, perhaps."""
+    """Let file descriptor 2 be the end of a pipe, and then what it was."""
     if sys.stderr is not None:
         sys.stderr.flush()
-    source, sink = _pipe(os.getpid())
-
-    def printed() -> bytes:
-        try:
-            return os.read(source, _PIPE_SIZE)
-        except BlockingIOError:
-            return b""
-
     try:
         saved = os.dup(2)
-    except OSError:
-        saved = None
-    os.dup2(sink, 2)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        # It was closed. Something must have its number, or the pipe would get it.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        if null != 2:
+            os.close(null)
+        saved = os.dup(2)
     try:
-        yield printed
+        source, sink = _pipe(os.getpid())
+        os.dup2(sink, 2)
+        try:
+            yield lambda: _read(source)
+        finally:
+            _read(source)  # what nobody asked for is not for the next one
     finally:
-        printed()  # what nobody asked for is not for the next one
-        if saved is None:
-            os.close(2)
-        else:
-            os.dup2(saved, 2)
-            os.close(saved)
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 @functools.cache
 def _pipe(process: int) -> tuple[int, int]:
     """Make the pipe of a process: it needs no disk. What it cannot take is lost."""
-    pair = os.pipe()
-    ends = []
-    for end in pair:
-        # Of a process without standard files they would be among the first three.
-        ends.append(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3))
-        os.set_blocking(ends[-1], False)
-    for end in pair:
-        os.close(end)
-    return ends[0], ends[1]
+    source, sink = os.pipe()
+    os.set_blocking(source, False)
+    os.set_blocking(sink, False)
+    return source, sink
+
+
+def _read(source: int) -> bytes:
+    try:
+        return os.read(source, _PIPE_SIZE)
+    except BlockingIOError:
+        return b""
 
 
 def _lines(printed: bytes) -> list[str]:

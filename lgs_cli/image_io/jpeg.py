@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from lgs_cli.errors import ImageError
 from lgs_cli.image_io import opencv, pillow
+from lgs_cli.image_io.codec import hushed
 from lgs_cli.image_io.limits import require_pixels
 from lgs_cli.image_io.metadata import (
     JPEG_EXIF_HEADER,
@@ -29,6 +31,8 @@ from lgs_cli.image_io.metadata import (
 )
 from lgs_cli.image_io.picture import Picture
 
+_LONGEST_SIDE = 65_500  # libjpeg's
+
 
 def decode(data: bytes, max_pixels: int) -> Picture:
     """Decode a JPEG; of several pictures in one file, the first."""
@@ -36,7 +40,7 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     image = JpegImageFile(io.BytesIO(data))
     require_pixels(image.width * image.height, max_pixels)
     pixels = opencv.decode_jpeg(data) if image.mode == "RGB" else None
-    if pixels is None or pixels.shape[1::-1] != image.size:
+    if pixels is None:
         image.decodermaxblock = max(len(data), image.decodermaxblock)  # one pass, not 64 KB a time
         pixels = pillow.pixels_of(image, notes)
     if "mp" in image.info:
@@ -111,8 +115,11 @@ def _encode(pixels: NDArray[Any], options: Mapping[str, Any]) -> bytes:
     if "qtables" in options:
         luma, *chroma = map(tuple, options["qtables"])
         quality = _qualities().get((luma, *(chroma or [luma])))
+    if max(pixels.shape[:2]) > _LONGEST_SIDE:
+        raise ImageError(f"JPEG has at most {_LONGEST_SIDE:,} pixels a side; use --format png")
     if pixels.ndim == 2 or quality is None or options.keys() & {"keep_rgb", "dpi"}:
-        return pillow.save(pixels, "JPEG", **options)
+        with hushed():
+            return pillow.save(pixels, "JPEG", **options)
     return opencv.encode_jpeg(
         pixels,
         quality,

@@ -1,6 +1,6 @@
 """What OpenCV reads and writes and Pillow does not, or not as fast: 16-bit color, usual JPEGs.
 
-It loads only when called: whoever only looks at images may do without.
+It loads only when called: whoever reads other files does without.
 """
 
 from __future__ import annotations
@@ -103,7 +103,10 @@ def encode(pixels: NDArray[Any], suffix: str, *options: int) -> bytes:
     import cv2
 
     with hushed():
-        done, out = cv2.imencode(suffix, _turned(pixels), options)
+        try:
+            done, out = cv2.imencode(suffix, _turned(pixels), options)
+        except cv2.error as error:
+            raise OSError("cannot be encoded") from error
         if not done:
             raise OSError("cannot be encoded")
     return bytes(out)
