@@ -34,8 +34,9 @@ format: $(VENV)/.dev  ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.dev  ## Measure speed against baselines, paired in one run
-	$(BIN)/python tests/benchmarks/bench.py
+bench: $(VENV)/.dev  ## Measure speed against baselines, paired in one run (ARGS=--quick: less of it)
+	@mkdir -p $(OUT)
+	$(BIN)/python tests/benchmarks/bench.py --json $(OUT)/bench.json $(ARGS)
 
 table: $(VENV)/.dev  ## Make the README's table of defenses against attacks (half an hour)
 	$(BIN)/python tests/benchmarks/table.py

@@ -87,9 +87,7 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     for top, bottom in _bands(height, width):
         inside = lines.take(rows.cell_of_pixel[top:bottom], axis=0)
         mask = magnitude[top:bottom]
-        positive = np.greater(mask, 0, out=_scratch("positive", mask.shape, np.bool_))
-        masked += cv2.countNonZero(cv2.bitwise_and(positive.view(np.uint8), inside))
-        _attenuate(image[top:bottom], mask, inside, scale, cleaned[top:bottom])
+        masked += _attenuate(image[top:bottom], mask, inside, scale, cleaned[top:bottom])
         if with_mask:
             np.copyto(mask, 0, where=inside == 0)
             np.minimum(np.multiply(mask, scale, out=mask), 1, out=mask)
@@ -249,27 +247,39 @@ def _attenuate(
     inside: NDArray[np.uint8],
     scale: float,
     out: NDArray[Any],
-) -> None:
-    """Write band ⊙ (1 − min(scale · magnitude, 1)) where `inside` is 255, else band; keep alpha."""
+) -> int:
+    """Write band ⊙ (1 − min(scale · magnitude, 1)) where `inside` is 255, else band; keep alpha.
+
+    Return how many pixels have a mask > 0.
+    """
     colors = _colors(band)
     if band.dtype == np.uint8:
         # A mask in 255 steps is off by half a level at most, so the rounded product is by one.
         keep = _scratch("keep", magnitude.shape, np.uint8)
         # Differing 8-bit pixels differ by 1 at least: 256 is enough to black them out, and OpenCV
         # takes what goes beyond 32 bits for 0.
-        cv2.convertScaleAbs(magnitude, keep, 255 * min(scale, 256))
-        cv2.bitwise_not(cv2.bitwise_and(keep, inside, keep), keep)
+        steps = 255 * min(scale, 256)
+        cv2.bitwise_and(cv2.convertScaleAbs(magnitude, keep, steps), inside, keep)
+        # For the same reason no mask is rounded to 0 where one step is worth more than a half.
+        masked = cv2.countNonZero(keep) if steps > 0.51 else _count(magnitude, inside)
+        cv2.bitwise_not(keep, keep)
         channels = band.size // keep.size
         if channels > 1:
             alpha = [np.full_like(keep, 255)] * (channels - colors)
-            keep = cv2.merge([keep] * colors + alpha, _scratch("planes", band.shape, np.uint8))
+            keep = cv2.merge([keep] * colors + alpha, _scratch("factors", band.shape, np.uint8))
         cv2.multiply(band, keep.reshape(band.shape), out, 1 / 255)
-        return
+        return masked
     factor = 1 - np.minimum(magnitude * np.float32(scale), 1) * (inside != 0)
     band, out = (pixels.reshape(*magnitude.shape, -1) for pixels in (band, out))
     scaled = band[..., :colors] * factor[..., None]
     out[..., :colors] = scaled if full_scale(band.dtype) == 1 else np.rint(scaled)
     out[..., colors:] = band[..., colors:]
+    return _count(magnitude, inside)
+
+
+def _count(magnitude: NDArray[np.float32], inside: NDArray[np.uint8]) -> int:
+    """Count the pixels in kept blocks whose magnitude is not 0."""
+    return int(np.count_nonzero(inside[magnitude > 0]))
 
 
 class _Buffers(threading.local):

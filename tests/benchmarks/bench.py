@@ -1,6 +1,7 @@
 """``make bench``: what the speed of lgs is, each figure beside a baseline measured in the same run.
 
-``python tests/benchmarks/bench.py [--quick] [--json FILE] [--only WORD]``. Runs of the two sides
+``python tests/benchmarks/bench.py [--quick] [--json FILE] [--only WORD]``: groups are kernel,
+commands, folders, rerun, memory and rivals. Runs of the two sides
 alternate, and the ratio is the median of the ratios of neighboring runs, so that a noisy machine
 hurts both alike. Photographs are ImageNet's where they lie beside the repository, else
 scikit-image's; large pictures are mosaics of them.
