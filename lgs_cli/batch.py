@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -123,6 +124,9 @@ def _in_parallel(jobs: Iterable[Job], workers: _Workers, count: int) -> Generato
     with contextlib.closing(threads):
         try:
             while count:
+                if results.empty():
+                    # Woken for every image, this thread would take time from the workers.
+                    time.sleep(0.02)
                 result = results.get()
                 if isinstance(result, BaseException):
                     raise result
