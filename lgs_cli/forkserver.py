@@ -185,6 +185,9 @@ def _keep_only(file: int) -> int:
 
 def _load() -> None:
     """Load once what most workers need."""
+    import gc
+
+    gc.disable()  # to look for garbage among what is being loaded takes a tenth of the time
     # A worker a core is enough; threads within one would only get in each other's way.
     os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
     # What cannot be imported here fails again in a worker, and becomes the reason there.
@@ -196,10 +199,9 @@ def _load() -> None:
         import lgs_cli.image_io.jpeg
         import lgs_cli.visualize
         import lgs_cli.worker  # noqa: F401
-    import gc
-
     # Garbage of the caller must not be collected here: it might close what is not its own.
     gc.freeze()
+    gc.enable()
 
 
 def _work(connection: int) -> NoReturn:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from lgs_cli.errors import ImageError
@@ -135,16 +134,14 @@ def _qualities() -> dict[tuple[tuple[int, ...], ...], int]:
 
     At quality 50 they are those of the standard (ITU-T T.81, annex K.1); the others are scaled.
     """
-    stream = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(stream, "JPEG", quality=50)
-    stream.seek(0)
-    standard = np.array(list(JpegImageFile(stream).quantization.values()))
-    qualities = {}
-    for quality in range(1, 101):
-        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-        tables = np.clip((standard * scale + 50) // 100, 1, 255)
-        qualities[tuple(map(tuple, tables.tolist()))] = quality
-    return qualities
+    black = np.zeros((8, 8, 3), np.uint8)
+    data = opencv.encode_jpeg(black, 50, 0, progressive=False, optimize=False)
+    standard = np.array(list(JpegImageFile(io.BytesIO(data)).quantization.values()))
+    quality = np.arange(1, 101)
+    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    tables = np.clip((standard * scale[:, None, None] + 50) // 100, 1, 255)
+    pairs = (tuple(map(tuple, pair)) for pair in tables.tolist())
+    return dict(zip(pairs, quality.tolist(), strict=True))
 
 
 def _is_jfif(marker: int, body: bytes) -> bool:
