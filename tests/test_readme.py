@@ -21,7 +21,8 @@ def text() -> str:
 
 def examples() -> list[str]:
     """Give every ``lgs ...`` command line of the code blocks, continued lines joined."""
-    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text(), re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```([^\n]*)\n(.*?)^```", text(), re.MULTILINE | re.DOTALL)
+    blocks = [block for language, block in found if language != "text"]
     joined = "\n".join(blocks).replace("\\\n", " ")
     lines = [re.sub(r"(^|\s)#.*", "", line) for line in joined.splitlines()]
     return [
