@@ -1,4 +1,4 @@
-"""The command line as a whole: its commands, its signals, its exit codes."""
+"""The command line as a whole: its commands and its exit codes."""
 
 from __future__ import annotations
 

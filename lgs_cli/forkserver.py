@@ -14,8 +14,9 @@ import socket
 import struct
 from typing import NoReturn
 
+from lgs_cli.signals import ENDING
+
 _STATUS = struct.Struct("=i")
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _started: list[ForkServer] = []
 
 
@@ -51,7 +52,7 @@ class ForkServer:
         if self._pid is not None:
             return
         # A signal must not find the child with this process's handlers.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             self._pid = os.fork()
             if self._pid == 0:
@@ -124,9 +125,9 @@ def _serve(control: socket.socket) -> NoReturn:
     """
     deaths: dict[int, int] = {}
     try:
-        for number in _ENDING_SIGNALS:  # the caller ends its workers itself
+        for number in ENDING:  # the caller ends its workers itself
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         control = socket.socket(fileno=_keep_only(control.detach()))
         _load()
         wake_in, wake_out = os.pipe()

@@ -6,6 +6,8 @@ import os
 import signal
 from types import FrameType
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 # Seconds for all that is to be done between a signal and the end.
 _PATIENCE = 5
 
@@ -32,14 +34,13 @@ def listen() -> None:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for other in ends:
+        for other in ENDING:
             signal.signal(other, signal.SIG_IGN)
         stopped = Stopped(number)
         signal.signal(signal.SIGALRM, lambda *_: os._exit(stopped.exit_code))
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
         raise stopped
 
-    ends = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    for number in ends:
+    for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)
