@@ -52,7 +52,8 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     -------
     Cleaned
         The image rounded to its own dtype, alpha untouched (for uint8 within one level of the
-        formula in exact arithmetic); the mask clip(λ ĝ, 0, 1); the share of pixels where it is
+        formula in exact arithmetic, but for blocks whose mean is γ to six digits: single precision
+        decides whether these are kept); the mask clip(λ ĝ, 0, 1); the share of pixels where it is
         positive. Where that is 0, the image is the very input.
 
     Raises
@@ -75,7 +76,8 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     # normalizing is a division by the peak.
     sums, peak = _gradient_sums(image, magnitude, rows, columns)
     limit = params.threshold * peak * rows.size * columns.size
-    kept = sums > limit
+    # A limit rounded to float32 would keep blocks that it should not.
+    kept = sums > np.float64(limit)
     if params.smoothing == 0 or not kept.any():
         return Cleaned(image, np.zeros(size, np.float32) if with_mask else None, 0.0)
 
@@ -136,26 +138,31 @@ class _Blocks:
             return len(self.starts)
         return min(self._regular, max(0, (end - self.size) // self._stride + 1))
 
-    def sums(self, values: NDArray[np.floating], begin: int, end: int) -> NDArray[np.float64]:
+    def sums(self, values: NDArray[Any], begin: int, end: int) -> NDArray[np.float32]:
         """Sum the rows of blocks `begin` to `end`: (L, N) becomes (end − begin, N)."""
-        sums = np.empty((end - begin, values.shape[1]))
+        sums = np.empty((end - begin, values.shape[1]), np.float32)
         regular = sums[: min(end, self._regular) - begin]
         if len(regular):
             unit, step, several = self._unit, self._stride // self._unit, self.size // self._unit
             top = begin * self._stride
             last = (len(regular) - 1) * step
-            parts = np.zeros((last + several, values.shape[1]))
-            for row in range(top, top + unit):
-                cv2.accumulate(values[row : row + (len(parts) - 1) * unit + 1 : unit], parts)
-            if several == 1:
-                regular[:] = parts[::step]
-            else:
-                np.add(parts[: last + 1 : step], parts[1 : last + 2 : step], out=regular)
-            for part in range(2, several):
-                np.add(regular, parts[part : part + last + 1 : step], out=regular)
+            rows = [values[top + i : top + (last + several) * unit : unit] for i in range(unit)]
+            parts = _total(rows, _scratch("parts", rows[0].shape, np.float32))
+            _total([parts[i : i + last + 1 : step] for i in range(several)], regular)
         if end > self._regular:
-            cv2.reduce(values[-self.size :], 0, cv2.REDUCE_SUM, sums[-1:], cv2.CV_64F)
+            cv2.reduce(values[-self.size :], 0, cv2.REDUCE_SUM, sums[-1:], cv2.CV_32F)
         return sums
+
+
+def _total(arrays: list[NDArray[np.float32]], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Add arrays up, in their order, which is the same for all rows."""
+    if len(arrays) == 1:
+        np.copyto(out, arrays[0])
+    else:
+        cv2.add(arrays[0], arrays[1], out)
+    for array in arrays[2:]:
+        cv2.add(out, array, out)
+    return out
 
 
 _blocks = lru_cache(maxsize=256)(_Blocks)
@@ -167,18 +174,20 @@ def _bands(height: int, width: int) -> list[tuple[int, int]]:
     return [(top, min(top + step, height)) for top in range(0, height, step)]
 
 
-def _cover(kept: NDArray[np.bool_], rows: _Blocks, columns: _Blocks) -> NDArray[np.uint8]:
+def _cover(kept: NDArray[np.bool_], rows: _Blocks, columns: _Blocks) -> NDArray[Any]:
     """Give 255 where a kept block covers a pixel, else 0; one line for each cell of rows."""
     counts = cv2.integral(kept.astype(np.uint8))
     counts = counts.take(rows.last, axis=0) - counts.take(rows.first, axis=0)
-    cells = counts.take(columns.last, axis=1) > counts.take(columns.first, axis=1)
-    covered: NDArray[np.uint8] = np.multiply(cells, 255, dtype=np.uint8)
-    return covered.take(columns.cell_of_pixel, axis=1)
+    counts = cv2.transpose(counts)
+    cells = cv2.compare(
+        counts.take(columns.last, axis=0), counts.take(columns.first, axis=0), cv2.CMP_GT
+    )
+    return cv2.transpose(cells.take(columns.cell_of_pixel, axis=0))
 
 
 def _gradient_sums(
     image: NDArray[Any], magnitude: NDArray[np.float32], rows: _Blocks, columns: _Blocks
-) -> tuple[NDArray[np.float64], float]:
+) -> tuple[NDArray[np.float32], float]:
     """Fill in the gradient magnitude, not yet normalized; return its block sums and its maximum."""
     height, width = magnitude.shape
     lines = []
@@ -186,7 +195,7 @@ def _gradient_sums(
     peak = 0.0
     for top, bottom in _bands(height, width):
         band = magnitude[top:bottom]
-        band.fill(0)
+        band.view(np.uint8).fill(0)
         _add_squares(image[top : bottom + 1], band)
         cv2.sqrt(band, band)
         peak = max(peak, cv2.norm(band, cv2.NORM_INF))
@@ -195,7 +204,7 @@ def _gradient_sums(
             lines.append(rows.sums(magnitude[:bottom], done, ready))
             done = ready
     across = np.concatenate(lines) if len(lines) > 1 else lines[0]
-    return columns.sums(np.ascontiguousarray(across.T), 0, len(columns.starts)).T, peak
+    return columns.sums(cv2.transpose(across), 0, len(columns.starts)).T, peak
 
 
 def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:
@@ -205,14 +214,15 @@ def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:
     """
     height, width = total.shape
     planes = _planes(band)[: _colors(band)]
-    # One call for the planes of all colors; where one plane meets the next, nobody looks.
+    # One call for the planes of all colors; where one line or plane meets the next, nobody looks.
     stack = planes.reshape(-1, width)
     differences = _scratch("differences", stack.shape, stack.dtype)
+    line = stack.reshape(1, -1)
     if width > 1:
-        cv2.absdiff(stack[:, 1:], stack[:, :-1], differences[:, :-1])
-        differences[:, -1] = 0
-        for plane in differences.reshape(planes.shape)[:, :height]:
-            cv2.accumulateSquare(plane, total)
+        cv2.absdiff(line[:, 1:], line[:, :-1], differences.reshape(1, -1)[:, :-1])
+    for plane in differences.reshape(planes.shape)[:, :height]:
+        cv2.accumulateSquare(plane, total)
+    total[:, -1] = 0
     below = len(band) - 1
     if below:
         cv2.absdiff(stack[1:], stack[:-1], differences[:-1])
@@ -244,7 +254,7 @@ def _planes(band: NDArray[Any]) -> NDArray[Any]:
 def _attenuate(
     band: NDArray[Any],
     magnitude: NDArray[np.float32],
-    inside: NDArray[np.uint8],
+    inside: NDArray[Any],
     scale: float,
     out: NDArray[Any],
 ) -> int:
@@ -265,8 +275,10 @@ def _attenuate(
         cv2.bitwise_not(keep, keep)
         channels = band.size // keep.size
         if channels > 1:
-            alpha = [np.full_like(keep, 255)] * (channels - colors)
-            keep = cv2.merge([keep] * colors + alpha, _scratch("factors", band.shape, np.uint8))
+            factors = [keep] * colors
+            if channels > colors:
+                factors.append(np.full_like(keep, 255))
+            keep = cv2.merge(factors, _scratch("factors", band.shape, np.uint8))
         cv2.multiply(band, keep.reshape(band.shape), out, 1 / 255)
         return masked
     factor = 1 - np.minimum(magnitude * np.float32(scale), 1) * (inside != 0)
