@@ -171,10 +171,12 @@ def finish(image: NDArray[Any], color: NDArray[Any], *, with_mask: bool) -> Clea
         change = cv2.absdiff(before.astype(np.float32), color.astype(np.float32))
     else:
         change = cv2.absdiff(before, color)
-    largest, *others = cv2.split(change)
-    for other in others:
-        largest = np.maximum(largest, other)
-    coverage = int(np.count_nonzero(largest)) / largest.size
+    largest = change
+    if change.ndim == 3:
+        planes = np.empty((3, *change.shape[:2]), change.dtype)
+        cv2.split(change, list(planes))
+        largest = cv2.max(cv2.max(planes[0], planes[1], planes[0]), planes[2], planes[0])
+    coverage = cv2.countNonZero(largest) / largest.size
     mask = None
     if with_mask:
         mask = np.zeros(largest.shape, np.float32)
