@@ -270,7 +270,9 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
             notes = (*picture.notes, *image_io.losses(picture, form))
         png = None
         if shown is not None:
-            png = image_io.encode_png(visualize.render(settings.mask_style, *shown))
+            from lgs_cli.image_io.png import encode_png
+
+            png = encode_png(visualize.render(settings.mask_style, *shown))
     except MemoryError as error:
         raise ImageError("not enough memory") from error
     return CleanedFile(data, png, form, coverage, notes)

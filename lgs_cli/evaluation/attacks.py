@@ -12,9 +12,10 @@ from typing import get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from lgs_cli import image_io, storage
+from lgs_cli import storage
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import dataset
+from lgs_cli.image_io.png import encode_png
 from lgs_cli.text import printable
 
 RECORDS = "attacks.jsonl"
@@ -273,7 +274,7 @@ def save(folder: Path, images: NDArray[np.uint8], records: Sequence[Attacked]) -
             raise UsageError(f"{printable(record.file)} leaves {printable(str(folder))}")
     folder.mkdir(parents=True, exist_ok=True)
     for image, record in zip(images, records, strict=True):
-        storage.write(str(folder / record.file), image_io.encode_png(image))
+        storage.write(str(folder / record.file), encode_png(image))
     with (folder / RECORDS).open("a", encoding="utf-8") as stream:
         stream.writelines(f"{json.dumps(asdict(record))}\n" for record in records)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lgs_cli import image_io, storage
+from lgs_cli import storage
 from lgs_cli.defenses.chain import Chain
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import attacks, dataset, pasting
@@ -17,6 +17,7 @@ from lgs_cli.evaluation.dataset import Images, Photograph
 from lgs_cli.evaluation.models import Model, require_gradients
 from lgs_cli.evaluation.pasting import Patch
 from lgs_cli.evaluation.settings import LavanParams, PatchParams
+from lgs_cli.image_io.png import encode_png
 from lgs_cli.text import printable
 
 
@@ -202,7 +203,7 @@ def attack_folder(
         )
         if not params.apply:
             patch_file = str(output / attacks.TRAINED)
-            storage.write(patch_file, image_io.encode_png(pasted[0].pixels))
+            storage.write(patch_file, encode_png(pasted[0].pixels))
     batches = (
         dataset.load(photographs[start : start + size], model.preprocessing)
         for start in range(0, len(photographs), size)

@@ -28,7 +28,6 @@ from lgs_cli.image_io.limits import DEFAULT_MAX_PIXELS, MAX_FRAMES
 from lgs_cli.image_io.magic import format_of, title, why_unknown
 from lgs_cli.image_io.metadata import Carried, carry
 from lgs_cli.image_io.picture import Picture
-from lgs_cli.image_io.png import encode_png
 from lgs_cli.image_io.source import read_bytes
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "Picture",
     "decode",
     "encode",
-    "encode_png",
     "losses",
     "orientation",
     "read",
