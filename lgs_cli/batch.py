@@ -16,7 +16,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -99,10 +98,11 @@ def _in_parallel(jobs: Iterable[Job], workers: _Workers, count: int) -> Generato
     waiting = iter(jobs)
     taking = threading.Lock()
     results: SimpleQueue[Result | BaseException | None] = SimpleQueue()
+    ended = threading.Event()
 
     def work() -> None:
         try:
-            while not workers.closing:
+            while not workers.stopped:
                 with taking:
                     job = next(waiting, None)
                 if job is None:
@@ -112,6 +112,7 @@ def _in_parallel(jobs: Iterable[Job], workers: _Workers, count: int) -> Generato
             results.put(error)
         finally:
             results.put(None)
+            ended.set()
 
     # To a run that is left early joblib has advice on how to write Python.
     warnings.filterwarnings("ignore", category=UserWarning, module="joblib.parallel")
@@ -127,7 +128,7 @@ def _in_parallel(jobs: Iterable[Job], workers: _Workers, count: int) -> Generato
             while count:
                 if results.empty():
                     # Woken for every image, this thread would take time from the workers.
-                    time.sleep(0.02)
+                    ended.wait(0.02)
                 result = results.get()
                 if isinstance(result, BaseException):
                     raise result
@@ -137,7 +138,7 @@ def _in_parallel(jobs: Iterable[Job], workers: _Workers, count: int) -> Generato
                     yield result
         finally:
             # Before joblib ends its threads: what they wait for are the workers.
-            workers.close()
+            workers.stop()
 
 
 @contextlib.contextmanager
@@ -169,21 +170,27 @@ class _Workers:
         self._forking = threading.Lock()
         self._idle: list[_Worker] = []
         self._at_work: set[Job] = set()
-        self.closing = False
+        self.stopped = False
 
     def start(self) -> None:
         """Start the process that forks the workers."""
         self._server.start()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """End all workers, whatever they are at, and remove what they were writing.
 
-        To close again finishes what a signal has cut short.
+        To stop again finishes what a signal has cut short.
         """
-        self.closing = True
+        self.stopped = True
         self._server.close()
         for job in list(self._at_work):
             _remove_temporaries(job)
+
+    def close(self) -> None:
+        """Stop, and close all files; not while another thread waits for a worker."""
+        self.stop()
+        for worker in self._idle:
+            worker.leave()
 
     def do(self, job: Job) -> Result:
         """Do one job, and say what became of its worker where that died."""
@@ -196,7 +203,7 @@ class _Workers:
         if result is None:
             status = worker.bury()
             _remove_temporaries(job)
-            if self.closing:
+            if self.stopped:
                 status = 0
             elif status is None:
                 raise LgsError("the process that starts the workers has died")
@@ -243,7 +250,7 @@ def _remove_temporaries(job: Job) -> None:
 class _Worker:
     """The calling process's end of a worker."""
 
-    def __init__(self, connection: socket.socket, death: int) -> None:
+    def __init__(self, connection: socket.socket, death: IO[bytes]) -> None:
         self._stream = cast("IO[bytes]", connection.makefile("rwb"))
         connection.close()
         self._death = death
@@ -263,6 +270,12 @@ class _Worker:
             return None
         self.fresh = False
         return result
+
+    def leave(self) -> None:
+        """Close the files of a process that nothing more is wanted of."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
+        self._death.close()
 
     def bury(self) -> int | None:
         """Wait for the end of a process that has no more to do, and give its wait status."""

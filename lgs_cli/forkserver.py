@@ -12,7 +12,7 @@ import select
 import signal
 import socket
 import struct
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from lgs_cli.signals import ENDING
 
@@ -61,7 +61,7 @@ class ForkServer:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._far.close()
 
-    def fork(self) -> tuple[socket.socket, int]:
+    def fork(self) -> tuple[socket.socket, IO[bytes]]:
         """Have a worker forked. Not to be called from two threads at a time.
 
         Returns
@@ -69,9 +69,9 @@ class ForkServer:
         connection : socket
             To the worker, which unpickles settings, limits and jobs from it, and pickles results
             into it. Closed at the other end once the worker, or the process here, has died.
-        death : int
-            A file from which the wait status of the worker can be read when it has died;
-            see :func:`wait_status`.
+        death : file
+            From which the wait status of the worker can be read when it has died; see
+            :func:`wait_status`.
         """
         near, far = socket.socketpair()
         death_in, death_out = os.pipe()
@@ -82,7 +82,7 @@ class ForkServer:
         finally:
             far.close()
             os.close(death_out)
-        return near, death_in
+        return near, open(death_in, "rb", buffering=0)
 
     def close(self) -> None:
         """End the process and all its workers, whatever they are at.
@@ -99,12 +99,12 @@ class ForkServer:
             self._pid = None
 
 
-def wait_status(death: int) -> int | None:
+def wait_status(death: IO[bytes]) -> int | None:
     """Wait for a worker to die.
 
     Parameters
     ----------
-    death : int
+    death : file
         From :meth:`ForkServer.fork`; is closed.
 
     Returns
@@ -112,8 +112,8 @@ def wait_status(death: int) -> int | None:
     int or None
         As ``os.wait`` gives it; None where the process that forked the worker died first.
     """
-    status = os.read(death, _STATUS.size)
-    os.close(death)
+    with death:
+        status = death.read(_STATUS.size)
     return _STATUS.unpack(status)[0] if status else None
 
 

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from shell import image, images, leftovers, lgs, records, started, tree, until
 
+from lgs_cli import batch
+from lgs_cli.defenses.chain import parse_chain
+from lgs_cli.pipeline import Job, Settings
+
 FATAL = {
     "segfault": "the worker died: signal 11",
     "abort": "the worker died: signal 6",
@@ -73,6 +77,36 @@ def test_an_image_is_acquitted_of_the_damage_another_has_done(tmp_path: Path, jo
     run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", jobs)
     assert run.process.returncode == 0, run.err
     assert run.err.startswith("9 images: 9 done")
+
+
+def test_slow_images_behind_quick_ones_are_shared_among_the_workers(tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    noted.mkdir()
+    images(tmp_path / "in", 80)
+    images(tmp_path / "in" / "slow", 3, order=f"note {noted}")
+    run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", 2)
+    assert run.err.startswith("83 images: 83 done")
+    assert len(list(noted.iterdir())) == 2
+
+
+def test_a_crash_among_many_quick_images_costs_one(tmp_path: Path) -> None:
+    images(tmp_path / "in", 99)
+    image(tmp_path / "in" / "70-bad.png", order="segfault")
+    run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", 2)
+    assert run.err.splitlines()[-1].startswith("100 images: 99 done, 0 skipped, 1 failed")
+    assert not leftovers(tmp_path / "out")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_run_leaves_files_open(tmp_path: Path, workers: int) -> None:
+    paths = map(str, images(tmp_path, 6))
+    jobs = [Job(place, path, path + ".out.png") for place, path in enumerate(paths)]
+    opened = []
+    for _ in range(3):
+        results = list(batch.run(jobs, Settings(parse_chain("lgs")), batch.Limits(workers)))
+        assert [result.status for result in results] == ["done"] * 6
+        opened.append(len(os.listdir("/proc/self/fd")))
+    assert opened[0] == opened[1] == opened[2]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
