@@ -214,7 +214,8 @@ def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:
     """
     height, width = total.shape
     planes = _planes(band)[: _colors(band)]
-    # One call for the planes of all colors; where one line or plane meets the next, nobody looks.
+    # One call for the planes of all colors. Where one plane meets the next, nobody looks; where one
+    # line meets the next, what was added is taken back.
     stack = planes.reshape(-1, width)
     differences = _scratch("differences", stack.shape, stack.dtype)
     line = stack.reshape(1, -1)
