@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any, TypeVar
 
 import click
 
 from lgs_cli.defenses import DEFENSES
 from lgs_cli.defenses.chain import Chain, parse_chain
-from lgs_cli.defenses.params import LgsParams, valid_range
+from lgs_cli.defenses.params import LgsParams, LocalizeParams, valid_range
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,6 +57,19 @@ class Assignment(click.ParamType[tuple[str, str]]):
         return name.strip(), text.strip()
 
 
+# What has the name of a parameter of LGS is given by the same option.
+_OF_LGS = {spec.name for spec in fields(LgsParams)}
+_SHARED = tuple(spec for spec in fields(LocalizeParams) if spec.name in _OF_LGS)
+_LOCALIZE = tuple(spec for spec in fields(LocalizeParams) if spec.name not in _OF_LGS)
+
+
+def _of_localize(spec: Field[Any]) -> str:
+    """Describe a parameter of localize beside those of LGS."""
+    text = str(spec.metadata["help"])
+    text = f"Of localize: {text[0].lower()}{text[1:]}"
+    return f"{text}  [default: {spec.default}]" if spec.default else text
+
+
 def defense_options(command: Command) -> Command:
     """Add the options that choose a defense and its parameters; :func:`chosen_chain` reads them."""
     command = click.option(
@@ -67,12 +80,21 @@ def defense_options(command: Command) -> Command:
         multiple=True,
         help="Set a parameter of any method; repeatable. With several methods: METHOD.NAME=VALUE.",
     )(command)
+    for spec in reversed(_LOCALIZE):
+        command = click.option(
+            f"--{spec.name}",
+            spec.name,
+            type=str,
+            metavar=valid_range(spec) if "choices" in spec.metadata else "FILE",
+            help=_of_localize(spec),
+        )(command)
     for spec in reversed(fields(LgsParams)):
         command = click.option(
             f"--{spec.name.replace('_', '-')}",
             spec.name,
             type=int if isinstance(spec.default, int) else float,
-            help=f"{spec.metadata['help']}  [{valid_range(spec)}; default: {spec.default}]",
+            help=f"{spec.metadata['help']}  [{valid_range(spec)}; default: {spec.default}]"
+            + "".join(f" {_of_localize(other)}" for other in _SHARED if other.name == spec.name),
         )(command)
     return click.option(
         "--method",
@@ -102,14 +124,41 @@ def chosen_chain(options: dict[str, Any]) -> Chain:
         Where a method, parameter or value is not valid.
     """
     method, assignments = options.pop("method"), list(options.pop("assignments"))
-    for spec in fields(LgsParams):
+    methods = [name.strip() for name in method.partition(":")[0].split(",")]
+    for spec in (*fields(LgsParams), *_LOCALIZE):
         value = options.pop(spec.name)
         if value is not None:
+            if spec in _LOCALIZE and "localize" not in methods:
+                raise click.UsageError(f"--{spec.name} needs --method localize")
             assignments.append((spec.name, value))
     try:
-        return parse_chain(method, assignments)
+        chain = parse_chain(method, assignments)
+        for step in chain:
+            if isinstance(step.params, LocalizeParams):
+                try_detector(step.params)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    return chain
+
+
+def try_detector(params: LocalizeParams) -> None:
+    """Run the detector that a user brings once, before any image meets it.
+
+    Raises
+    ------
+    ValueError
+        Where the file is no detector.
+    """
+    if params.detector:
+        import cv2
+        import numpy as np
+
+        from lgs_cli.defenses import localize
+
+        # The process that forks workers may yet have to be forked from this one. Threads of OpenCV
+        # would be missing there, and waited for without end.
+        cv2.setNumThreads(1)
+        localize.find(np.zeros((32, 32), np.uint8), params)
 
 
 def cores() -> int:

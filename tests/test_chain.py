@@ -53,8 +53,8 @@ def test_parameters_behind_a_colon():
 @pytest.mark.parametrize(
     ("method", "assignments", "message"),
     [
-        ("lsg", [], r"^no method 'lsg'; there are lgs, jpeg, "),
-        ("lgs,", [], r"^no method ''; there are lgs, jpeg, "),
+        ("lsg", [], r"^no method 'lsg'; there are lgs, localize, jpeg, "),
+        ("lgs,", [], r"^no method ''; there are lgs, localize, jpeg, "),
         ("", [], r"^no method ''; "),
         ("lgs,jpeg,lgs", [], r"^'lgs,jpeg,lgs' names a method twice$"),
         ("jpeg", [("threshold", "0")], r"^jpeg has no parameter 'threshold'; it has quality$"),

@@ -10,6 +10,7 @@ from lgs_cli.defenses.params import (
     BitDepthParams,
     JpegParams,
     LgsParams,
+    LocalizeParams,
     MedianParams,
     NlmParams,
     TvmParams,
@@ -21,6 +22,7 @@ EVERY_PARAMETER = [
     for name, defense in DEFENSES.items()
     for spec in fields(defense.params)
 ]
+EVERY_NUMBER = [case for case in EVERY_PARAMETER if not isinstance(case.values[1].default, str)]
 
 
 def test_defaults():
@@ -30,6 +32,7 @@ def test_defaults():
     assert BitDepthParams() == BitDepthParams(bits=3)
     assert MedianParams() == MedianParams(window=3)
     assert NlmParams() == NlmParams(strength=4, patch_size=3, search_window=11)
+    assert LocalizeParams() == LocalizeParams(threshold=0.5, fill="inpaint", detector="")
 
 
 @pytest.mark.parametrize(("params", "spec"), EVERY_PARAMETER)
@@ -39,7 +42,7 @@ def test_every_parameter_explains_itself(params, spec):
     assert f"{spec.name} :" in params.__doc__
 
 
-@pytest.mark.parametrize(("params", "spec"), EVERY_PARAMETER)
+@pytest.mark.parametrize(("params", "spec"), EVERY_NUMBER)
 def test_beyond_either_end_is_refused(params, spec):
     low, high = spec.metadata["at_least"], spec.metadata["at_most"]
     number = type(spec.default)
@@ -50,14 +53,14 @@ def test_beyond_either_end_is_refused(params, spec):
         assert str(caught.value) == f"{spec.name} is {value:g}; valid is {valid_range(spec)}"
 
 
-@pytest.mark.parametrize(("params", "spec"), EVERY_PARAMETER)
+@pytest.mark.parametrize(("params", "spec"), EVERY_NUMBER)
 @pytest.mark.parametrize("value", ["3", None, True, [1]])
 def test_the_wrong_type_is_refused(params, spec, value):
     with pytest.raises(ValueError, match=f"^{spec.name} is .*; valid is a (whole )?number$"):
         params(**{spec.name: value})
 
 
-@pytest.mark.parametrize(("params", "spec"), EVERY_PARAMETER)
+@pytest.mark.parametrize(("params", "spec"), EVERY_NUMBER)
 def test_both_ends_are_valid(params, spec):
     if spec.name == "block_size":
         params = partial(params, overlap=0)
@@ -95,3 +98,33 @@ def test_parameters_are_frozen_and_checked_again_when_replaced():
         params.quality = 1
     with pytest.raises(ValueError, match="quality is 101; valid is 1 to 100"):
         replace(params, quality=101)
+
+
+@pytest.mark.parametrize("fill", ["zebra", "", "Blur", 3, None])
+def test_a_word_is_one_of_those_there_are(fill):
+    assert LocalizeParams(fill="blur").fill == "blur"
+    with pytest.raises(ValueError) as caught:
+        LocalizeParams(fill=fill)
+    assert str(caught.value) == f"fill is {fill!r}; valid is inpaint|blur|mean"
+
+
+def test_a_detector_is_a_file_that_is_there(tmp_path):
+    there = tmp_path / "a, b=c.onnx"
+    there.write_bytes(b"anything")
+    assert LocalizeParams(detector=str(there)).detector_path == str(there)
+    for other in (tmp_path / "missing.onnx", tmp_path):
+        with pytest.raises(ValueError) as caught:
+            LocalizeParams(detector=str(other))
+        assert str(caught.value) == f"detector is '{other}'; valid is an .onnx file that is there"
+
+
+def test_parameters_that_name_a_file_differ_with_what_is_in_it(tmp_path):
+    path = tmp_path / "d.onnx"
+    path.write_bytes(b"one")
+    params = LocalizeParams(detector=str(path))
+    first = params.fingerprint()
+    assert params.fingerprint() == first
+    path.write_bytes(b"two")
+    assert params.fingerprint() != first
+    assert LocalizeParams().fingerprint() not in ("", first)
+    assert LgsParams().fingerprint() == ""

@@ -42,7 +42,8 @@ def _record(defense: Defense) -> dict[str, object]:
 
 def _paragraph(defense: Defense) -> str:
     papers = ", ".join(f"arXiv {paper}" for paper in defense.papers)
-    lines = [f"{defense.name}: {defense.title} ({papers})"]
+    title = f"{defense.name}: {defense.title}"
+    lines = [f"{title} ({papers})" if papers else title]
     for spec in fields(defense.params):
         lines.append(f"  {spec.name}={spec.default}  [{valid_range(spec)}]")
         lines.append(f"      {spec.metadata['help']}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from lgs_cli.defenses.params import (
     BitDepthParams,
     JpegParams,
     LgsParams,
+    LocalizeParams,
     MedianParams,
     NlmParams,
     Params,
@@ -20,8 +21,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Cleaned(NamedTuple):
-    """What a defense makes of one image.
+class Region(NamedTuple):
+    """A box around a patch that was found.
+
+    Attributes
+    ----------
+    x, y : int
+        Left and top in pixels of the image.
+    width, height : int
+        Size in pixels, at least 1.
+    score : float
+        How sure the detector is that a patch is there, in [0, 1].
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    score: float
+
+
+class _Cleaned(NamedTuple):
+    image: NDArray[Any]
+    mask: NDArray[Any] | None
+    coverage: float
+
+
+class Cleaned(_Cleaned):
+    """What a defense makes of one image: ``image, mask, coverage``, and what was found.
 
     Attributes
     ----------
@@ -33,11 +60,28 @@ class Cleaned(NamedTuple):
         asked for.
     coverage : float
         Share of pixels with mask > 0, in [0, 1]. 0 means the image is unchanged.
+    score : float or None
+        How suspicious the image is, in [0, 1]; None for defenses that do not look for patches.
+    regions : tuple of Region
+        The patches found, the surest first.
     """
 
-    image: NDArray[Any]
-    mask: NDArray[Any] | None
-    coverage: float
+    score: float | None
+    regions: tuple[Region, ...]
+
+    def __new__(
+        cls,
+        image: NDArray[Any],
+        mask: NDArray[Any] | None,
+        coverage: float,
+        score: float | None = None,
+        regions: tuple[Region, ...] = (),
+    ) -> Self:
+        """Hold the first three as a tuple, which is what a defense has always returned."""
+        cleaned = super().__new__(cls, image, mask, coverage)
+        cleaned.score = score
+        cleaned.regions = regions
+        return cleaned
 
 
 @dataclass(frozen=True)
@@ -103,6 +147,13 @@ DEFENSES: dict[str, Defense] = {
             ("1807.01216",),
             LgsParams,
             "lgs_cli.defenses.lgs:apply",
+        ),
+        Defense(
+            "localize",
+            "Find patches and repair the picture",
+            (),
+            LocalizeParams,
+            "lgs_cli.defenses.localize:apply",
         ),
         Defense(
             "jpeg",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, get_type_hints
 
@@ -29,19 +31,69 @@ def parameter(
     return field(default=default, metadata={"help": help, "at_least": at_least, "at_most": at_most})
 
 
+def text(default: str, help: str, form: str, valid: Callable[[str], bool]) -> Any:
+    """Declare one parameter that is written as text.
+
+    Parameters
+    ----------
+    default : str
+        The value when the user gives none.
+    help : str
+        One line for ``--help`` and ``lgs methods``.
+    form : str
+        Which texts are valid, in words.
+    valid : callable
+        Whether a text is one of them.
+
+    Returns
+    -------
+    dataclasses.Field
+        For the body of a :class:`Params` dataclass.
+    """
+    metadata = {"help": help, "at_least": None, "at_most": None, "form": form, "valid": valid}
+    return field(default=default, metadata=metadata)
+
+
+def choice(default: str, help: str, *choices: str) -> Any:
+    """Declare one parameter that takes one of a few words.
+
+    Parameters
+    ----------
+    default : str
+        The value when the user gives none.
+    help : str
+        One line for ``--help`` and ``lgs methods``.
+    *choices : str
+        The words.
+
+    Returns
+    -------
+    dataclasses.Field
+        For the body of a :class:`Params` dataclass.
+    """
+    metadata = {
+        **text(default, help, "|".join(choices), choices.__contains__).metadata,
+        "choices": choices,
+    }
+    return field(default=default, metadata=metadata)
+
+
 def valid_range(spec: Field[Any]) -> str:
     """Say in words which values a parameter takes.
 
     Parameters
     ----------
     spec : dataclasses.Field
-        A field made by :func:`parameter`.
+        A field made by :func:`parameter`, :func:`text` or :func:`choice`.
 
     Returns
     -------
     str
-        ``"0 to 1"``, ``"at least 0"``, ``"true or false"`` or ``"any number"``.
+        ``"0 to 1"``, ``"at least 0"``, ``"true or false"``, ``"any number"``, or the form of a
+        text.
     """
+    if "form" in spec.metadata:
+        return str(spec.metadata["form"])
     low, high = spec.metadata["at_least"], spec.metadata["at_most"]
     if isinstance(spec.default, bool):
         return "true or false"
@@ -65,6 +117,10 @@ class Params:
         types = get_type_hints(type(self))
         for spec in fields(self):
             value, expected = getattr(self, spec.name), types[spec.name]
+            if expected is str:
+                if not (isinstance(value, str) and spec.metadata["valid"](value)):
+                    raise ValueError(f"{spec.name} is {value!r}; valid is {valid_range(spec)}")
+                continue
             if expected is float and type(value) is int:
                 object.__setattr__(self, spec.name, float(value))
             elif type(value) is not expected:
@@ -77,6 +133,21 @@ class Params:
             ):
                 shown = f"{value:g}" if expected is float else str(value)
                 raise ValueError(f"{spec.name} is {shown}; valid is {valid_range(spec)}")
+
+    def fingerprint(self) -> str:
+        """Tell apart what the same parameters may mean at different times: the content of a file.
+
+        Returns
+        -------
+        str
+            Empty where the parameters say everything.
+
+        Raises
+        ------
+        OSError
+            Where a file cannot be read.
+        """
+        return ""
 
 
 _NOUNS = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -249,3 +320,49 @@ class NlmParams(Params):
         for name in ("patch_size", "search_window"):
             if getattr(self, name) % 2 == 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; valid is an odd number")
+
+
+def _is_detector(path: str) -> bool:
+    return not path or os.path.isfile(path)
+
+
+@dataclass(frozen=True)
+class LocalizeParams(Params):
+    """Parameters of finding patches and repairing the picture.
+
+    Attributes
+    ----------
+    threshold : float
+        Score from which on a patch counts as found, in [0, 1]. Lower finds more patches and more
+        that are none.
+    fill : str
+        What takes the place of a patch: ``inpaint`` continues the picture into it, ``blur`` and
+        ``mean`` use the colors around it.
+    detector : str
+        Path of a detector that ``lgs train`` has made; empty: the one that comes with lgs.
+
+    References
+    ----------
+    Telea, "An Image Inpainting Technique Based on the Fast Marching Method", 2004.
+    """
+
+    threshold: float = parameter(
+        0.5, "Score from which on a patch counts as found.", at_least=0, at_most=1
+    )
+    fill: str = choice("inpaint", "What takes the place of a patch.", "inpaint", "blur", "mean")
+    detector: str = text(
+        "", "Another detector, made by lgs train, than the one that comes with lgs.",
+        "an .onnx file that is there", _is_detector,
+    )  # fmt: skip
+
+    @property
+    def detector_path(self) -> str:
+        """The file of the detector in use."""
+        return self.detector or os.path.join(os.path.dirname(__file__), "detector.onnx")
+
+    def fingerprint(self) -> str:
+        """Return the digest of the detector in use."""
+        import hashlib
+
+        with open(self.detector_path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
