@@ -9,7 +9,10 @@ from typing import NoReturn
 
 from lgs_cli import signals
 
-# Words with which "clean" starts no workers, or need not.
+# Commands that start workers, and what these need besides what they all need.
+_WORKERS = {"clean": (), "scan": ("lgs_cli.scan", "lgs_cli.defenses.localize")}
+
+# Words with which they start none, or need not.
 _WITHOUT_WORKERS = {"-h", "--help", "-n", "--dry-run", "-"}
 
 
@@ -20,13 +23,14 @@ def main() -> NoReturn:
         _open_standard_files()
         with contextlib.ExitStack() as stack:
             # OpenCV takes as long to load as all the rest, so it loads beside it.
-            if sys.argv[1:2] == ["clean"] and not _WITHOUT_WORKERS.intersection(sys.argv):
+            command = sys.argv[1] if len(sys.argv) > 1 else ""
+            if command in _WORKERS and not _WITHOUT_WORKERS.intersection(sys.argv):
                 from lgs_cli import forkserver
 
                 for _ in range(2):  # a signal may cut short one of them, and comes once
                     stack.callback(forkserver.discard)
                 with contextlib.suppress(OSError):  # the run tries again, and says why not
-                    forkserver.start()
+                    forkserver.start(_WORKERS[command])
             from lgs_cli.cli import run
 
             code = run()

@@ -24,7 +24,7 @@ from typing import IO, cast
 
 from lgs_cli import forkserver
 from lgs_cli.errors import LgsError
-from lgs_cli.pipeline import Job, Result, Settings
+from lgs_cli.job import Job, Result, Work
 from lgs_cli.storage import temporary_path
 from lgs_cli.worker import send
 
@@ -48,7 +48,7 @@ class Limits:
     memory: int | None = None
 
 
-def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Result]:
+def run(jobs: Iterable[Job], work: Work, limits: Limits) -> Generator[Result]:
     """Do all jobs, and give each result as soon as it is there.
 
     Close the generator (``contextlib.closing``) where it is left early: that ends the workers and
@@ -58,8 +58,8 @@ def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Re
     ----------
     jobs : iterable of Job
         Taken as they are needed, perhaps from another thread.
-    settings : Settings
-        How every image is cleaned.
+    work : Work
+        What is done with every image.
     limits : Limits
         How many workers, and what one may take.
 
@@ -78,7 +78,7 @@ def run(jobs: Iterable[Job], settings: Settings, limits: Limits) -> Generator[Re
     first = list(itertools.islice(jobs, 3))
     if not first:
         return
-    workers = _Workers(settings, limits)
+    workers = _Workers(work, limits)
     # A signal may cut short one closing; it comes once.
     with contextlib.closing(workers), contextlib.closing(workers):
         workers.start()
@@ -163,8 +163,8 @@ def _quick_import() -> Iterator[None]:
 class _Workers:
     """The workers of a run, forked as they are needed."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
-        self._settings = settings
+    def __init__(self, work: Work, limits: Limits) -> None:
+        self._work = work
         self._limits = limits
         self._server = forkserver.take()
         self._forking = threading.Lock()
@@ -227,7 +227,7 @@ class _Workers:
     def _fork(self) -> _Worker:
         with self._forking:
             worker = _Worker(*self._server.fork())
-        worker.tell((self._settings, self._limits.timeout, self._limits.memory))
+        worker.tell((self._work, self._limits.timeout, self._limits.memory))
         return worker
 
     def _death(self, status: int) -> str:

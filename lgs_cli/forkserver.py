@@ -12,6 +12,8 @@ import select
 import signal
 import socket
 import struct
+from collections.abc import Sequence
+from importlib import import_module
 from typing import IO, NoReturn
 
 from lgs_cli.signals import ENDING
@@ -20,9 +22,15 @@ _STATUS = struct.Struct("=i")
 _started: list[ForkServer] = []
 
 
-def start() -> None:
-    """Start a process for the run to come; it ends with :func:`discard`, or with that run."""
-    server = ForkServer()
+def start(modules: Sequence[str] = ()) -> None:
+    """Start a process for the run to come; it ends with :func:`discard`, or with that run.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        What its workers need besides what all workers need.
+    """
+    server = ForkServer(modules)
     _started.append(server)
     server.start()
 
@@ -40,9 +48,16 @@ def discard() -> None:
 
 
 class ForkServer:
-    """The calling process's end of it."""
+    """The calling process's end of it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    modules : sequence of str
+        What its workers need besides what all workers need.
+    """
+
+    def __init__(self, modules: Sequence[str] = ()) -> None:
+        self._modules = modules
         self._control, self._far = socket.socketpair()
         self._pid: int | None = None
         self._asked = False
@@ -56,7 +71,7 @@ class ForkServer:
         try:
             self._pid = os.fork()
             if self._pid == 0:
-                _serve(self._far)
+                _serve(self._far, self._modules)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._far.close()
@@ -67,7 +82,7 @@ class ForkServer:
         Returns
         -------
         connection : socket
-            To the worker, which unpickles settings, limits and jobs from it, and pickles results
+            To the worker, which unpickles work, limits and jobs from it, and pickles results
             into it. Closed at the other end once the worker, or the process here, has died.
         death : file
             From which the wait status of the worker can be read when it has died; see
@@ -117,7 +132,7 @@ def wait_status(death: IO[bytes]) -> int | None:
     return _STATUS.unpack(status)[0] if status else None
 
 
-def _serve(control: socket.socket) -> NoReturn:
+def _serve(control: socket.socket, modules: Sequence[str]) -> NoReturn:
     """Fork a worker for each request, and report its end; end them all when the caller is gone.
 
     The caller's death closes its end of the socket too, so no worker outlives it, whatever it is
@@ -129,7 +144,7 @@ def _serve(control: socket.socket) -> NoReturn:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         control = socket.socket(fileno=_keep_only(control.detach()))
-        _load()
+        _load(modules)
         wake_in, wake_out = os.pipe()
         os.set_blocking(wake_out, False)
         signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
@@ -184,8 +199,8 @@ def _keep_only(file: int) -> int:
     return 3
 
 
-def _load() -> None:
-    """Load once what most workers need."""
+def _load(modules: Sequence[str]) -> None:
+    """Load once what the workers need."""
     import gc
 
     gc.disable()  # to look for garbage among what is being loaded takes a tenth of the time
@@ -200,6 +215,9 @@ def _load() -> None:
         import lgs_cli.image_io.jpeg
         import lgs_cli.visualize
         import lgs_cli.worker  # noqa: F401
+
+        for module in modules:
+            import_module(module)
     # Garbage of the caller must not be collected here: it might close what is not its own.
     gc.freeze()
     gc.enable()

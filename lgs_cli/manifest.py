@@ -10,15 +10,26 @@ import os
 from typing import Any
 
 from lgs_cli import __version__
+from lgs_cli.defenses import Region
 from lgs_cli.defenses.chain import describe, method_name
 from lgs_cli.errors import ImageError, LgsError, LockedError
-from lgs_cli.pipeline import Job, Result, Settings
+from lgs_cli.job import Job, Result
+from lgs_cli.pipeline import Settings
 from lgs_cli.storage import temporary_path, write_error
 from lgs_cli.text import printable
 
 NAME = ".lgs-manifest.jsonl"
 
-_KEPT = ("width", "height", "format", "coverage", "unchanged", "notes")
+_KEPT = (
+    "width",
+    "height",
+    "format",
+    "coverage",
+    "score",
+    "regions",
+    "unchanged",
+    "notes",
+)
 _FIELDS = frozenset(_KEPT) | {
     "output",
     "settings",
@@ -189,6 +200,7 @@ class Manifest:
         record = self._record(job)
         if record is None or record["settings"] != self._digest:
             return False
+        assert job.output is not None
         try:
             source, output = os.stat(job.source), os.stat(job.output)
             if job.mask is not None:
@@ -217,9 +229,11 @@ class Manifest:
         assert record is not None
         kept = {name: record[name] for name in _KEPT}
         kept["notes"] = tuple(kept["notes"])
+        kept["regions"] = tuple(Region(*region) for region in kept["regions"])
         return Result(job.place, job.source, job.output, job.mask, status="skipped", **kept)
 
     def _record(self, job: Job) -> dict[str, Any] | None:
+        assert job.output is not None
         output = job.output.removeprefix(self._directory)
         place = self._lines.get(hash(output))
         if place is None:
@@ -281,6 +295,7 @@ def _digest(settings: Settings) -> str:
         __version__,
         method_name(settings.chain),
         describe(settings.chain),
+        [step.params.fingerprint() for step in settings.chain],
         settings.format,
         settings.quality,
         settings.optimize,

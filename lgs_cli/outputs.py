@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from lgs_cli.errors import UsageError
 from lgs_cli.files import Source
 from lgs_cli.formats import FORMATS
-from lgs_cli.pipeline import Job
+from lgs_cli.job import Job
 from lgs_cli.text import printable
 
 

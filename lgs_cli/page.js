@@ -5,12 +5,18 @@
   const byId = (id) => document.getElementById(id);
   const body = byId("rows"), search = byId("search"), filter = byId("filter");
   const more = byId("more"), peek = byId("peek");
-  const headers = [...document.querySelectorAll("th[data-key]")];
   const number = new Intl.NumberFormat("en-US");
   const collator = new Intl.Collator("en", { numeric: true });
   const statusOrder = { failed: 0, skipped: 1, done: 2 };
 
+  const scored = images.some((image) => image.score !== undefined);
+  const scan = scored && images.every((image) => image.output === null && image.coverage === null);
+  const timed = !scan || images.some((image) => image.seconds !== null);
+  const columns = { score: scored, coverage: !scan, seconds: timed };
+
   images.forEach((image, index) => {
+    image.score ??= null;
+    image.regions ??= [];
     image.index = index;
     const cut = image.source.search(/[^/\\]*$/);
     image.name = image.source.slice(cut) || image.source;
@@ -21,6 +27,7 @@
   const compare = {
     name: (a, b) => collator.compare(a.source, b.source),
     status: (a, b) => statusOrder[a.status] - statusOrder[b.status],
+    score: (a, b) => a.score - b.score,
     coverage: (a, b) => a.coverage - b.coverage,
     seconds: (a, b) => a.seconds - b.seconds,
   };
@@ -28,12 +35,23 @@
     all: () => true,
     changed: (image) => image.status === "done" && !image.unchanged,
     unchanged: (image) => image.status === "done" && image.unchanged,
+    found: (image) => image.regions.length > 0,
+    clear: (image) => image.score !== null && image.regions.length === 0,
     done: (image) => image.status === "done",
     skipped: (image) => image.status === "skipped",
     failed: (image) => image.status === "failed",
   };
 
-  let order = { key: "coverage", descending: true };
+  // What a run cannot hold is not offered.
+  const idle = [...(scored ? [] : ["found", "clear"]), ...(scan ? ["changed", "unchanged", "skipped"] : [])];
+  for (const value of idle) filter.querySelector(`[value=${value}]`).remove();
+  const headers = [...document.querySelectorAll("th[data-key]")].filter((header) => {
+    const used = columns[header.dataset.key] !== false;
+    if (!used) header.remove();
+    return used;
+  });
+
+  let order = { key: scored ? "score" : "coverage", descending: true };
   let shown = [];
   let rendered = 0;
 
@@ -49,6 +67,8 @@
     return element;
   };
   const percent = (share) => (share * 100).toFixed(share > 0 && share < 0.1 ? 2 : 1) + "%";
+  // Cut, not rounded: what is below a threshold stays below it.
+  const score = (value) => (Math.floor(Math.round(value * 1e8) / 1e6) / 100).toFixed(2);
   const seconds = (value) => (value < 10 ? value.toFixed(2) : value.toFixed(0)) + " s";
   const picture = (base64, alt) => {
     const image = make("img");
@@ -74,7 +94,7 @@
     const row = make("tr", "more");
     row.setAttribute("role", "row");
     const box = cell("");
-    box.colSpan = 5;
+    box.colSpan = headers.length + 1;
     const facts = make("dl", "facts");
     const setting = settings[image.setting];
     const add = (name, value, className) => {
@@ -82,11 +102,14 @@
       facts.append(make("dt", "", name), make("dd", className, value));
     };
     add("Source", image.source, "path");
+    add("Moved to", image.moved, "path");
     add("Output", image.output, "path");
     add("Mask", image.mask, "path");
     add("Error", image.error, "reason");
     if (image.width && image.height) add("Size", `${image.width} × ${image.height} pixels`);
     add("Format", image.format);
+    for (const [x, y, width, height, certainty] of image.regions)
+      add("Region", `${width} × ${height} pixels at ${x}, ${y} (${score(certainty)})`);
     if (setting) add("Method", [setting.method, setting.params].filter(Boolean).join(": "));
     for (const note of image.notes) add("Note", note);
     const strip = shots(image);
@@ -94,6 +117,24 @@
     box.append(facts);
     row.append(box);
     return row;
+  }
+
+  function measure(share, show) {
+    const measured = cell("cov");
+    measured.textContent = share === null ? "–" : show(share);
+    if (share === null) return measured;
+    const track = make("i");
+    const bar = make("b");
+    bar.style.width = share * 100 + "%";
+    track.append(bar);
+    measured.append(track);
+    return measured;
+  }
+
+  function verdict(image) {
+    if (image.status !== "done") return [image.status, image.status];
+    if (scan) return image.regions.length ? ["found", "patch found"] : ["done", "nothing found"];
+    return ["done", image.unchanged ? "unchanged" : "done"];
   }
 
   function build(image) {
@@ -105,6 +146,7 @@
     const found = thumbnails[image.index];
     const best = found && (found.original || found.cleaned || found.mask || found.difference);
     pic.append(best ? picture(best, "") : make("i"));
+    if (best && image.regions.length) pic.firstChild.className = "whole";
 
     const name = cell("name");
     const open = make("button", "", image.name);
@@ -114,24 +156,22 @@
     if (image.folder) name.append(make("span", "path soft", image.folder));
     if (image.error) name.append(make("span", "reason small", image.error));
 
-    const coverage = cell("cov");
-    if (image.coverage === null) {
-      coverage.textContent = "–";
-    } else {
-      coverage.textContent = percent(image.coverage);
-      const track = make("i");
-      const bar = make("b");
-      bar.style.width = image.coverage * 100 + "%";
-      track.append(bar);
-      coverage.append(track);
-    }
-
     const status = cell("status");
-    const label = image.status === "done" && image.unchanged ? "unchanged" : image.status;
-    status.append(make("span", image.status, label));
-    const time = cell("time");
-    time.textContent = image.seconds === null ? "–" : seconds(image.seconds);
-    row.append(pic, name, coverage, status, time);
+    status.append(make("span", ...verdict(image)));
+    row.append(pic, name);
+    if (columns.score) {
+      const measured = measure(image.score, score);
+      const count = image.regions.length;
+      if (count) measured.prepend(make("span", "regions", count === 1 ? "1 region" : `${count} regions`));
+      row.append(measured);
+    }
+    if (columns.coverage) row.append(measure(image.coverage, percent));
+    row.append(status);
+    if (columns.seconds) {
+      const time = cell("time");
+      time.textContent = image.seconds === null ? "–" : seconds(image.seconds);
+      row.append(time);
+    }
     return row;
   }
 
@@ -196,7 +236,7 @@
   for (const header of headers) {
     header.querySelector("button").addEventListener("click", () => {
       const { key } = header.dataset;
-      const numeric = key === "coverage" || key === "seconds";
+      const numeric = key in columns;
       order = { key, descending: order.key === key ? !order.descending : numeric };
       update();
     });

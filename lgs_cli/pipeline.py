@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lgs_cli.defenses import Cleaned, Region
 from lgs_cli.defenses.chain import Chain
-from lgs_cli.errors import ImageError, LgsError, StorageError, missing_library
+from lgs_cli.errors import ImageError
 from lgs_cli.formats import MAX_PIXELS
+from lgs_cli.job import Job, Result, failed
 from lgs_cli.storage import write
 
 if TYPE_CHECKING:
@@ -45,75 +49,9 @@ class Settings:
     mask_style: str = "heatmap"
     max_pixels: int = MAX_PIXELS
 
-
-class Job(NamedTuple):
-    """One image to clean. A tuple, which crosses to another process in no time.
-
-    Attributes
-    ----------
-    place : int
-        Its place in the order of the run.
-    source, output : str
-        Paths to read and to write.
-    mask : str or None
-        Path of the visualization, where one is wanted.
-    """
-
-    place: int
-    source: str
-    output: str
-    mask: str | None = None
-
-
-class Result(NamedTuple):
-    """What came of one image. Plain values only: it crosses processes by the million.
-
-    Attributes
-    ----------
-    place : int
-        The job's.
-    source, output, mask : str or None
-        Paths; `output` and `mask` are None where none was written.
-    status : str
-        ``"done"``, ``"skipped"`` or ``"failed"``.
-    error : str or None
-        Why it failed, on one line, without the path.
-    width, height : int or None
-        Pixels, where the image could be read.
-    format : str or None
-        The format written.
-    coverage : float or None
-        Share of pixels with mask > 0; the mean over the frames.
-    unchanged : bool
-        Whether the defense found nothing to change.
-    seconds : float
-        What the image took.
-    notes : tuple of str
-        What is not as it was: ``"palette became RGB"``.
-    source_size, source_mtime_ns, output_size, mask_size : int or None
-        Bytes and nanoseconds, by which a later run knows that nothing changed.
-    fatal : bool
-        Whether every later image would fail alike: the disk is full, a library is missing.
-    """
-
-    place: int
-    source: str
-    output: str | None = None
-    mask: str | None = None
-    status: str = "done"
-    error: str | None = None
-    width: int | None = None
-    height: int | None = None
-    format: str | None = None
-    coverage: float | None = None
-    unchanged: bool = False
-    seconds: float = 0.0
-    notes: tuple[str, ...] = ()
-    source_size: int | None = None
-    source_mtime_ns: int | None = None
-    output_size: int | None = None
-    mask_size: int | None = None
-    fatal: bool = False
+    def do(self, job: Job) -> Result:
+        """Clean one image: :func:`process`."""
+        return process(job, self)
 
 
 def process(job: Job, settings: Settings) -> Result:
@@ -135,6 +73,7 @@ def process(job: Job, settings: Settings) -> Result:
     try:
         from lgs_cli import image_io
 
+        assert job.output is not None
         found = _stamp(job.source)
         picture = image_io.read(job.source, max_pixels=settings.max_pixels)
         cleaned = clean(picture, settings, with_mask=job.mask is not None)
@@ -143,14 +82,7 @@ def process(job: Job, settings: Settings) -> Result:
             assert cleaned.mask is not None
             write(job.mask, cleaned.mask)
     except Exception as error:
-        return Result(
-            job.place,
-            job.source,
-            status="failed",
-            error=_reason(error),
-            seconds=time.perf_counter() - start,
-            fatal=isinstance(error, StorageError | ImportError),
-        )
+        return failed(job, error, time.perf_counter() - start)
     return Result(
         job.place,
         job.source,
@@ -160,6 +92,8 @@ def process(job: Job, settings: Settings) -> Result:
         height=picture.height,
         format=cleaned.format,
         coverage=cleaned.coverage,
+        score=cleaned.score,
+        regions=cleaned.regions,
         unchanged=cleaned.coverage == 0,
         seconds=time.perf_counter() - start,
         notes=cleaned.notes,
@@ -185,16 +119,6 @@ def _stamp(path: str) -> tuple[int | None, int | None]:
     return stat.st_size, None if young else stat.st_mtime_ns
 
 
-def _reason(error: Exception) -> str:
-    """Say on one line why an image failed."""
-    if isinstance(error, ImportError):
-        return missing_library(error)
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "Insufficient memory" in text:
-        return "not enough memory"
-    return text if isinstance(error, LgsError) else f"{type(error).__name__}: {text}"
-
-
 class CleanedFile(NamedTuple):
     """A cleaned image as bytes.
 
@@ -210,6 +134,10 @@ class CleanedFile(NamedTuple):
         Share of pixels with mask > 0; the mean over the frames.
     notes : tuple of str
         What is not as it was.
+    score : float or None
+        How suspicious the image is, where a defense looks at that; the highest over the frames.
+    regions : tuple of Region
+        The patches found in the frame with that score.
     """
 
     data: bytes
@@ -217,6 +145,8 @@ class CleanedFile(NamedTuple):
     format: str
     coverage: float
     notes: tuple[str, ...]
+    score: float | None = None
+    regions: tuple[Region, ...] = ()
 
 
 def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> CleanedFile:
@@ -247,14 +177,18 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
     frames: list[NDArray[Any]] = []
     coverages: list[float] = []
     notes: tuple[str, ...] = ()
+    score: float | None = None
+    regions: tuple[Region, ...] = ()
     shown: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
     try:
         for frame in picture.frames:
-            cleaned, mask, coverage = defend(frame, settings.chain, with_mask=with_mask)
-            if mask is not None and (shown is None or coverage > max(coverages)):
-                shown = frame, mask, cleaned
-            frames.append(cleaned)
-            coverages.append(coverage)
+            cleaned = defend(frame, settings.chain, with_mask=with_mask)
+            if cleaned.mask is not None and (shown is None or cleaned.coverage > max(coverages)):
+                shown = frame, cleaned.mask, cleaned.image
+            if cleaned.score is not None and (score is None or cleaned.score > score):
+                score, regions = cleaned.score, cleaned.regions
+            frames.append(cleaned.image)
+            coverages.append(cleaned.coverage)
         coverage = sum(coverages) / len(coverages)
         form = settings.format or picture.format
         if coverage == 0 and form == picture.format and settings.quality is None:
@@ -275,12 +209,10 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
             png = encode_png(visualize.render(settings.mask_style, *shown))
     except MemoryError as error:
         raise ImageError("not enough memory") from error
-    return CleanedFile(data, png, form, coverage, notes)
+    return CleanedFile(data, png, form, coverage, notes, score, regions)
 
 
-def defend(
-    image: NDArray[Any], chain: Chain, *, with_mask: bool
-) -> tuple[NDArray[Any], NDArray[Any] | None, float]:
+def defend(image: NDArray[Any], chain: Chain, *, with_mask: bool) -> Cleaned:
     """Apply a chain of defenses to one frame.
 
     Parameters
@@ -294,37 +226,58 @@ def defend(
 
     Returns
     -------
-    image : ndarray
-        The cleaned pixels.
-    mask : ndarray or None
-        float32 (H, W) in [0, 1]: the strongest of the steps' masks at each pixel.
-    coverage : float
-        Share of pixels that some step masked; with several steps at least each one's.
+    Cleaned
+        Its mask is the strongest of the steps' masks at each pixel, its coverage the share of
+        pixels that some step masked; score and regions are those of the step that looks for
+        patches.
 
     Raises
     ------
     ImageError
         Where a defense cannot take the image, or memory runs out.
     """
-    import cv2
     import numpy as np
 
     several = len(chain) > 1
     masks = []
     coverage = 0.0
+    score: float | None = None
+    regions: tuple[Region, ...] = ()
     for step in chain:
-        try:
+        with image_errors(step.name):
             cleaned = step.defense.apply(image, step.params, with_mask=with_mask or several)
-        except (ValueError, TypeError, cv2.error) as error:
-            raise ImageError(f"{step.name}: {' '.join(str(error).split())}") from error
-        except MemoryError as error:
-            raise ImageError("not enough memory") from error
         image, coverage = cleaned.image, cleaned.coverage
         if cleaned.mask is not None:
             masks.append(cleaned.mask)
+        if cleaned.score is not None:
+            score, regions = cleaned.score, cleaned.regions
     if not masks:
-        return image, None, coverage
+        return Cleaned(image, None, coverage, score, regions)
     mask = masks[0] if not several else np.maximum.reduce(masks)
     if several:
         coverage = float(np.count_nonzero(mask) / mask.size)
-    return image, mask if with_mask else None, coverage
+    return Cleaned(image, mask if with_mask else None, coverage, score, regions)
+
+
+@contextlib.contextmanager
+def image_errors(method: str) -> Iterator[None]:
+    """Turn what a defense raises over an image into the image's error.
+
+    Parameters
+    ----------
+    method : str
+        The name of the defense.
+
+    Raises
+    ------
+    ImageError
+        Where the defense cannot take the image, or memory runs out.
+    """
+    import cv2
+
+    try:
+        yield
+    except (ValueError, TypeError, cv2.error) as error:
+        raise ImageError(f"{method}: {' '.join(str(error).split())}") from error
+    except MemoryError as error:
+        raise ImageError("not enough memory") from error

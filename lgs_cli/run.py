@@ -1,4 +1,4 @@
-"""A whole run: what is up to date is skipped, the rest is done and recorded."""
+"""A whole run: what is up to date is skipped, the rest is done and recorded; or all is scanned."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Generator, Iterator, Sequence
 from lgs_cli import batch
 from lgs_cli.batch import Limits
 from lgs_cli.files import Source
+from lgs_cli.job import Job, Result
 from lgs_cli.manifest import Manifest
 from lgs_cli.outputs import Outputs
-from lgs_cli.pipeline import Job, Result, Settings
+from lgs_cli.pipeline import Settings
+from lgs_cli.scan import ScanSettings
 
 
 def clean_all(
@@ -89,3 +91,37 @@ def clean_all(
     while passed_over:
         index = passed_over.popleft()
         yield settled(outputs.job(index, sources[index]))
+
+
+def scan_all(
+    sources: Sequence[Source], settings: ScanSettings, limits: Limits
+) -> Generator[Result]:
+    """Look for patches in all sources.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        The inputs.
+    settings : ScanSettings
+        The detector, and what it finds.
+    limits : Limits
+        How many workers, and what one may take.
+
+    Yields
+    ------
+    Result
+        One for each source, in their order, each as soon as its turn comes.
+    """
+    waiting: dict[int, Result] = {}
+    jobs = (
+        Job(place, source.path) for place, source in enumerate(sources) if source.problem is None
+    )
+    with contextlib.closing(batch.run(jobs, settings, limits)) as results:
+        for place, source in enumerate(sources):
+            if source.problem is not None:
+                yield Result(place, source.path, status="failed", error=source.problem)
+                continue
+            while place not in waiting:
+                result = next(results)
+                waiting[result.place] = result
+            yield waiting.pop(place)

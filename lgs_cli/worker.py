@@ -9,7 +9,7 @@ import signal
 import socket
 from typing import IO, NoReturn, cast
 
-from lgs_cli.pipeline import Job, Result, Settings, process
+from lgs_cli.job import Job, Result, Work
 
 
 def work(connection: socket.socket) -> NoReturn:
@@ -18,7 +18,7 @@ def work(connection: socket.socket) -> NoReturn:
     Parameters
     ----------
     connection : socket
-        From it come, pickled, a tuple of Settings, seconds an image may take or None, and bytes
+        From it come, pickled, a tuple of Work, seconds an image may take or None, and bytes
         that it may allocate or None; then one Job after the other. To it goes a Result each.
 
     Raises
@@ -27,14 +27,14 @@ def work(connection: socket.socket) -> NoReturn:
         Where there are no more.
     """
     caller = cast("IO[bytes]", connection.makefile("rwb"))
-    settings, timeout, memory = pickle.load(caller)
+    task, timeout, memory = pickle.load(caller)
     if memory is not None:
         limit = _data_size() + memory
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     while True:
-        send(caller, _timed(pickle.load(caller), settings, timeout))
+        send(caller, _timed(pickle.load(caller), task, timeout))
 
 
 def send(stream: IO[bytes], message: object) -> None:
@@ -65,11 +65,11 @@ def _data_size() -> int:
     return 0
 
 
-def _timed(job: Job, settings: Settings, timeout: float | None) -> Result:
+def _timed(job: Job, task: Work, timeout: float | None) -> Result:
     """Do one job, and die of SIGALRM where it takes too long: that ends C code as well."""
     if timeout is None:
-        return process(job, settings)
+        return task.do(job)
     signal.setitimer(signal.ITIMER_REAL, timeout)
-    result = process(job, settings)
+    result = task.do(job)
     signal.setitimer(signal.ITIMER_REAL, 0)
     return result

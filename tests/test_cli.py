@@ -380,7 +380,7 @@ def test_dry_run_of_names_that_differ_in_case_writes_nothing(lgs, photos):
 
 FIELDS = [
     "source", "output", "mask", "status", "error", "width", "height", "format", "coverage",
-    "unchanged", "seconds", "notes", "method", "params", "command",
+    "score", "regions", "unchanged", "seconds", "notes", "method", "params", "command",
 ]  # fmt: skip
 
 
@@ -617,7 +617,7 @@ REFUSED = {
         ["photos", "-o", "out", "--format", "gif"], "Invalid value for '--format': 'gif' is not",
     ),
     "a method that is not there": (["photos", "-o", "out", "--method", "lsg"],
-                                   "no method 'lsg'; there are lgs, jpeg, "),
+                                   "no method 'lsg'; there are lgs, localize, "),
     "a typo": (["photos", "-o", "out", "--treshold", "1"], "No such option '--treshold'"),
     "half a pipe": (
         ["-", "-o", "out"], "'-' is one image from stdin to stdout, and goes alone: - -o -",

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from lgs_cli import page
+from lgs_cli.defenses import Region
 from lgs_cli.errors import LgsError
 from lgs_cli.page import Entry, Run, read_run, render, thumbnails
 
@@ -56,6 +57,21 @@ def small_run() -> Run:
         entry("in/bad.jpg", None, status="failed", error="truncated file", seconds=None),
         entry("in/old.jpg", None, status="skipped", seconds=0.0),
         command="lgs clean in -o 'it<s> out'",
+    )
+
+
+def a_scan() -> Run:
+    """What a scan knows: nothing of outputs, coverages, times and methods."""
+    regions = (Region(4, 6, 10, 12, 0.9), Region(0, 0, 5, 5, 0.7))
+    size = {"width": 40, "height": 30}
+    return Run(
+        "scan.jsonl",
+        (
+            Entry("in/a.png", "done", score=0.0351, **size),
+            Entry("in/b.png", "done", score=0.9, regions=regions, moved_to="q/b.png", **size),
+            Entry("in/c.png", "failed", error="truncated"),
+            Entry("in/d.png", "done", score=0.4999, **size),
+        ),
     )
 
 
@@ -190,6 +206,67 @@ def test_filters_and_searches_with_the_count_in_a_live_region():
         "failures button": ["1 of 5 shown", ["bad.jpg"]],
         "live": ["polite", "failed"],
     }
+
+
+@needs_chromium
+def test_a_scan_is_sorted_by_score_and_shows_nothing_it_cannot_know():
+    result = evaluate(
+        render(a_scan(), {}),
+        """
+        const seen = { names: names() };
+        seen.columns = $$("th[data-key]").map((th) => [th.dataset.key, th.getAttribute("aria-sort")]);
+        seen.cells = $$(".row").map((row) => [...row.cells].slice(2).map((td) => td.textContent));
+        seen.filters = $$("#filter option").map((option) => option.value);
+        choose("found"); seen.found = names();
+        choose("clear"); seen.clear = names();
+        choose("all");
+        sortBy("score"); seen.ascending = names();
+        sortBy("score"); $(".row button").click();
+        seen.facts = $$(".more dt, .more dd").map((element) => element.textContent);
+        seen.width = $(".more td").colSpan;
+        return seen;
+        """,  # noqa: E501
+    )
+    assert result == {
+        "names": ["b.png", "d.png", "a.png", "c.png"],
+        "columns": [["name", "none"], ["score", "descending"], ["status", "none"]],
+        "cells": [
+            ["2 regions0.90", "patch found"], ["0.49", "nothing found"], ["0.03", "nothing found"],
+            ["–", "failed"],
+        ],
+        "filters": ["all", "found", "clear", "done", "failed"],
+        "found": ["b.png"],
+        "clear": ["d.png", "a.png"],
+        "ascending": ["a.png", "d.png", "b.png", "c.png"],
+        "facts": [
+            "Source", "in/b.png", "Moved to", "q/b.png", "Size", "40 × 30 pixels",
+            "Region", "10 × 12 pixels at 4, 6 (0.90)", "Region", "5 × 5 pixels at 0, 0 (0.70)",
+        ],
+        "width": 4,
+    }  # fmt: skip
+
+
+@needs_chromium
+def test_a_run_of_localize_shows_score_and_coverage():
+    run = a_run(
+        entry("a.png", 0.0, unchanged=True, score=0.2),
+        entry("b.png", 0.03, score=0.8, regions=(Region(0, 0, 9, 9, 0.8),)),
+    )
+    result = evaluate(
+        render(run, {}),
+        """
+        return [
+          $$("th[data-key]").map((th) => th.dataset.key),
+          $$(".row").map((row) => [...row.cells].slice(2).map((td) => td.textContent)),
+          $$("#filter option").length,
+        ];
+        """,
+    )
+    assert result == [
+        ["name", "score", "coverage", "status", "seconds"],
+        [["1 region0.80", "3.00%", "done", "0.10 s"], ["0.20", "0.0%", "unchanged", "0.10 s"]],
+        8,
+    ]
 
 
 @needs_chromium
@@ -378,6 +455,18 @@ def test_totals_parameters_failures_and_command_line():
     assert "1 failure in/bad.jpg truncated file" in text
 
 
+def test_a_scan_in_words():
+    html = render(a_scan(), {})
+    text = words(html)
+    assert "1 with a patch 2 without 1 failed" in " ".join(
+        f"{value} {name}"
+        for name, value in re.findall(r"<div[^>]*><dt>([^<]*)</dt><dd>([^<]*)</dd></div>", html)
+    )
+    assert "Images by score. 0.00–0.05: 1; 0.45–0.50: 1; 0.90–0.95: 1" in html
+    assert "Coverage" not in text.replace("Coverage Status", "")
+    assert "The report does not say." in text
+
+
 def test_a_run_with_several_settings_names_each_with_its_count():
     other = {"quality": 30}
     run = a_run(entry("a"), entry("b"), entry("c", method="jpeg", params=other))
@@ -464,6 +553,20 @@ def test_reads_what_the_report_holds_in_its_order(tmp_path):
     )  # fmt: skip
 
 
+def test_reads_what_a_scan_prints(tmp_path):
+    line = {
+        "source": "a.jpg", "status": "done", "error": None, "score": 0.75, "width": 3, "height": 4,
+        "regions": [{"x": 1, "y": 2, "width": 3, "height": 4, "score": 0.75}],
+        "moved_to": "q/a.jpg",
+    }  # fmt: skip
+    assert read_run(write(tmp_path, line)).entries == (
+        Entry(
+            "a.jpg", "done", width=3, height=4, score=0.75, regions=(Region(1, 2, 3, 4, 0.75),),
+            moved_to="q/a.jpg",
+        ),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -476,6 +579,14 @@ def test_reads_what_the_report_holds_in_its_order(tmp_path):
         ('{"source": "a", "status": "done", "coverage": true}', '"coverage" is true'),
         ('{"source": "a", "status": "done", "seconds": NaN}', "NaN is not JSON"),
         ('{"source": "a", "status": "done", "seconds": 1e999}', '"seconds" is out of range'),
+        ('{"source": "a", "status": "done", "score": 1.5}', '"score" is 1.5; valid is 0'),
+        ('{"source": "a", "status": "done", "regions": [3]}', '"regions" holds what is no'),
+        ('{"source": "a", "status": "done", "regions": [{"x": 1}]}', '"regions" holds {"x": 1}'),
+        (
+            '{"source": "a", "status": "done", "regions": '
+            '[{"x": -1, "y": 0, "width": 1, "height": 1, "score": 1}]}',
+            '"regions" holds {"x": -1',
+        ),
         ('{"source": "a", "status": "done", "params": [1]}', r'"params" is \[1\]'),
         ("[" * 100_000, "recursion"),
     ],
@@ -525,6 +636,56 @@ def test_thumbnails_are_small_and_of_the_highest_coverage(tmp_path):
         picture = decoded(pictures["original"])
         assert picture.shape == (77, 192, 3)
         assert np.abs(picture - (50 * number, 100, 0)).max() <= 4
+
+
+def test_thumbnails_are_of_the_highest_scores_where_there_are_any(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    scores = ((0.9, 0.2), (0.1, 0.9), (0.5, None), (None, 0.5))
+    run = a_run(*(entry(str(tmp_path / "a.png"), c, score=score) for c, score in scores))
+    assert list(thumbnails(run, limit=3)) == [1, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "orientation"), [("png", 1), ("png", 6), ("tif", 6), ("png", 3)]
+)
+def test_regions_are_framed_on_the_original(tmp_path, suffix, orientation):
+    pixels = np.full((300, 400, 3), 128, np.uint8)
+    pixels[200:240, 60:120] = (0, 0, 255)
+    exif = Image.Exif()
+    exif[274] = orientation
+    source, output = tmp_path / f"a.{suffix}", tmp_path / "out.png"
+    Image.fromarray(pixels).save(source, exif=exif)
+    Image.fromarray(pixels).save(output)
+    run = a_run(
+        entry(
+            str(source), output=str(output), width=400, height=300, score=0.9,
+            regions=(Region(60, 200, 60, 40, 0.9),),
+        )
+    )  # fmt: skip
+    pictures = thumbnails(run)[0]
+    picture = decoded(pictures["original"])
+    blue = (picture[..., 2] > 170) & (picture[..., 0] < 90)
+    bright = (picture[..., 0] > 170) & (picture[..., 2] < 110)
+    assert picture.shape == ((192, 144, 3) if orientation == 6 else (144, 192, 3))
+    # All of the patch is in sight, and the frame is close around it on all four sides.
+    assert blue.sum() == pytest.approx(60 * 40 * 0.48**2, rel=0.3)
+    rows, columns = (np.flatnonzero(blue.any(axis)) for axis in (1, 0))
+    above, left = (
+        rows[0] - np.flatnonzero(bright.any(1))[0],
+        columns[0] - np.flatnonzero(bright.any(0))[0],
+    )
+    below = np.flatnonzero(bright.any(1))[-1] - rows[-1]
+    right = np.flatnonzero(bright.any(0))[-1] - columns[-1]
+    assert all(1 <= distance <= 5 for distance in (above, below, left, right))
+    # The others are as they were.
+    cleaned = decoded(pictures["cleaned"])
+    assert not ((cleaned[..., 0] > 170) & (cleaned[..., 2] < 110)).any()
+
+
+def test_a_file_that_was_moved_is_shown_from_where_it_lies(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "b.png")
+    run = a_run(Entry(str(tmp_path / "a.png"), "done", score=1, moved_to=str(tmp_path / "b.png")))
+    assert list(thumbnails(run)) == [0]
 
 
 def test_relative_paths_start_from_the_current_directory(tmp_path, monkeypatch):

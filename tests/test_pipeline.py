@@ -116,12 +116,12 @@ def test_a_missing_library_ends_the_run(tmp_path, photographs, monkeypatch):
 def test_a_chain_masks_what_any_of_its_steps_masks(photographs):
     image = np.asarray(photographs[0])
     chain = parse_chain("bit-depth,lgs")
-    squeezed, squeezed_mask, _ = defend(image, parse_chain("bit-depth"), with_mask=True)
-    smoothed, smoothed_mask, _ = defend(squeezed, LGS, with_mask=True)
-    found, mask, coverage = defend(image, chain, with_mask=True)
-    np.testing.assert_array_equal(found, smoothed)
-    np.testing.assert_array_equal(mask, np.maximum(squeezed_mask, smoothed_mask))
-    assert coverage == np.mean((squeezed_mask > 0) | (smoothed_mask > 0))
+    squeezed = defend(image, parse_chain("bit-depth"), with_mask=True)
+    smoothed = defend(squeezed.image, LGS, with_mask=True)
+    found = defend(image, chain, with_mask=True)
+    np.testing.assert_array_equal(found.image, smoothed.image)
+    np.testing.assert_array_equal(found.mask, np.maximum(squeezed.mask, smoothed.mask))
+    assert found.coverage == np.mean((squeezed.mask > 0) | (smoothed.mask > 0))
     without = defend(image, chain, with_mask=False)
-    assert without[1] is None
-    assert without[2] == coverage
+    assert without.mask is None
+    assert without.coverage == found.coverage

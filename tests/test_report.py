@@ -5,14 +5,27 @@ import os
 
 import pytest
 
+from lgs_cli.defenses import Region
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.pipeline import Result
-from lgs_cli.report import JsonLines, Report, describe_result
+from lgs_cli.job import Result
+from lgs_cli.report import (
+    JsonLines,
+    Report,
+    ScanReport,
+    describe_result,
+    scan_json,
+    scan_text,
+    short_score,
+)
 from lgs_cli.text import printable
 
 DONE = Result(
     3, "in/a.jpg", "out/a.jpg", "m/a.png", width=500, height=375, format="jpeg", coverage=0.125,
     seconds=0.1234567, notes=("palette became RGB",),
+)  # fmt: skip
+LOCALIZED = Result(
+    0, "in/a\tb.jpg", "out/a.jpg", coverage=0.031, score=0.98765, width=9, height=8,
+    regions=(Region(12, 30, 64, 60, 0.98765), Region(5, 0, 10, 20, 0.6)),
 )  # fmt: skip
 FAILED = Result(4, "in/b.jpg", status="failed", error="truncated JPEG")
 
@@ -43,7 +56,8 @@ def test_a_line_holds_all_there_is_to_know():
     assert json.loads(line) == {
         "source": "in/a.jpg", "output": "out/a.jpg", "mask": "m/a.png", "status": "done",
         "error": None, "width": 500, "height": 375, "format": "jpeg", "coverage": 0.125,
-        "unchanged": False, "seconds": 0.123457, "notes": ["palette became RGB"],
+        "score": None, "regions": [], "unchanged": False, "seconds": 0.123457,
+        "notes": ["palette became RGB"],
         "method": "jpeg", "params": {"quality": 30}, "command": "lgs clean 'a b'",
     }  # fmt: skip
 
@@ -60,6 +74,14 @@ def test_names_of_any_bytes_survive_a_report():
     ("result", "text"),
     [
         (DONE, "in/a.jpg -> out/a.jpg: done, 12.5% changed; palette became RGB"),
+        (
+            LOCALIZED,
+            r"in/a\tb.jpg -> out/a.jpg: done, 3.1% changed, score 0.98, 2 regions",
+        ),
+        (
+            LOCALIZED._replace(coverage=0.0, score=0.0, regions=(), notes=("n",)),
+            r"in/a\tb.jpg -> out/a.jpg: done, 0.0% changed, score 0.00, no region; n",
+        ),
         (FAILED, "in/b.jpg: truncated JPEG"),
         (Result(0, "a\nb", status="failed", error="bad\x1b[1m"), r"a\nb: bad\x1b[1m"),
         (Result(0, "a", "b", status="skipped"), "a -> b: skipped"),
@@ -82,3 +104,63 @@ def test_one_line_for_a_reader(result, text):
 )
 def test_names_are_safe_to_print(name, text):
     assert printable(os.fsdecode(name)) == text
+
+
+def test_regions_are_objects_in_a_line():
+    line = json.loads(JsonLines(parse_chain("localize"), "").line(LOCALIZED))
+    assert line["score"] == 0.98765
+    assert line["regions"] == [
+        {"x": 12, "y": 30, "width": 64, "height": 60, "score": 0.98765},
+        {"x": 5, "y": 0, "width": 10, "height": 20, "score": 0.6},
+    ]
+
+
+def test_columns_of_a_scan():
+    columns = [
+        "0.98", r"in/a\tb.jpg", "x=12,y=30,w=64,h=60 (0.98)", "x=5,y=0,w=10,h=20 (0.60)",
+    ]  # fmt: skip
+    assert scan_text(LOCALIZED) == "\t".join(columns) + "\n"
+    assert scan_text(Result(0, "a", score=0.0)) == "0.00\ta\n"
+
+
+def test_a_line_of_a_scan():
+    line = scan_json(FAILED, moved_to=None)
+    assert line.endswith("}\n") and line.count("\n") == 1
+    assert json.loads(line) == {
+        "source": "in/b.jpg", "status": "failed", "error": "truncated JPEG", "score": None,
+        "regions": [], "width": None, "height": None, "moved_to": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        (0, "0.00"),
+        (0.29, "0.29"),
+        (0.57, "0.57"),
+        (0.4999, "0.49"),
+        (0.999999, "0.99"),
+        (1, "1.00"),
+    ],
+)
+def test_a_score_is_cut_and_never_rounded_up(score, text):
+    assert short_score(score) == text
+
+
+def test_counts_of_a_scan():
+    report = ScanReport()
+    assert (report.total, report.exit_code) == (0, 0)
+    for result in (LOCALIZED, LOCALIZED, Result(0, "a", score=0.1)):
+        report.add(result)
+    assert report.summary(1.24) == "3 images: 2 with a patch, 1 without, 0 failed in 1.2 s"
+    assert report.exit_code == 0
+    report.moved = 1
+    report.unmoved = 1
+    assert report.exit_code == 1
+    report.add(FAILED)
+    assert report.summary(0) == (
+        "4 images: 2 with a patch (1 moved, 1 not moved), 1 without, 1 failed in 0.0 s"
+    )
+    failing = ScanReport()
+    failing.add(FAILED)
+    assert failing.exit_code == 1

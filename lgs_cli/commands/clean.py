@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, NoReturn, Self
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import click
 
 from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
-from lgs_cli.formats import FORMATS, MASK_STYLES, MAX_PIXELS
-from lgs_cli.options import Location, Size, chosen_chain, cores, defense_options
+from lgs_cli.formats import FORMATS, MASK_STYLES
+from lgs_cli.options import Location, chosen_chain, cores, defense_options
+from lgs_cli.progress import Progress
 from lgs_cli.report import Report, describe_result
-from lgs_cli.text import counted, printable
+from lgs_cli.run_options import (
+    allowed_failures,
+    failure_options,
+    listed,
+    selection_options,
+    worker_options,
+)
+from lgs_cli.text import printable
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from lgs_cli.files import Source
+    from lgs_cli.job import Result
     from lgs_cli.manifest import Manifest
     from lgs_cli.outputs import Outputs
-    from lgs_cli.pipeline import Result, Settings
+    from lgs_cli.pipeline import Settings
     from lgs_cli.report import JsonLines
 
 WRITABLE = [form.name for form in FORMATS.values() if form.writable]
@@ -53,44 +58,12 @@ WRITABLE = [form.name for form in FORMATS.values() if form.writable]
     help="Quality of lossy outputs.",
 )  # fmt: skip
 @click.option("--optimize", is_flag=True, help="Take longer for JPEGs that are some 5 % smaller.")
-@click.option(
-    "--recursive/--no-recursive", default=True, show_default=True, help="Walk directories below."
-)
-@click.option(
-    "--include", metavar="GLOB", multiple=True,
-    help="Of directories take only files whose name, or path below INPUT, matches; repeatable.",
-)  # fmt: skip
-@click.option(
-    "--exclude", metavar="GLOB", multiple=True,
-    help="Leave out files and directories that match; repeatable.",
-)  # fmt: skip
-@click.option(
-    "--files-from", metavar="FILE", type=click.File("rb"),
-    help="Read more inputs from a file, a path a line; '-' for stdin.",
-)  # fmt: skip
+@selection_options
 @click.option("-0", "--null", is_flag=True, help="Paths in --files-from end in NUL.")
-@click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), show_default="all cores", metavar="N",
-    help="Worker processes.",
-)  # fmt: skip
-@click.option(
-    "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True,
-    metavar="N", help="Larger images fail, unread.",
-)  # fmt: skip
-@click.option(
-    "--timeout", type=click.FloatRange(0, 10_000_000, min_open=True), metavar="SECONDS",
-    help="An image that takes longer fails.",
-)  # fmt: skip
-@click.option(
-    "--memory-limit", type=Size(), metavar="SIZE",
-    help="An image for which a worker takes more, beside what it takes at rest, fails: 2G, 500M.",
-)  # fmt: skip
+@worker_options
 @click.option("--force", is_flag=True, help="Do again what is up to date.")
 @click.option("--wait", is_flag=True, help="Wait for another lgs that writes to the same DIR.")
-@click.option(
-    "--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop after more failures."
-)
-@click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@failure_options
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option(
     "--report", metavar="FILE", type=Location(), help="Write a JSON line an image; '-': stdout."
@@ -160,12 +133,12 @@ def _clean_files(
     from lgs_cli.report import JsonLines
     from lgs_cli.run import clean_all
 
-    listed = _listed(options["files_from"], options["null"])
+    more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
         raise UsageError("nothing to clean: name an INPUT, or --files-from")
     outputs = Outputs(output, options["masks"], settings.format)
     selection = Selection(options["recursive"], options["include"], options["exclude"])
-    sources = list(find(inputs, listed, selection, outputs.directories))
+    sources = list(find(inputs, more, selection, outputs.directories))
     if not sources:
         raise NoImagesError("no image found")
     report_path = options["report"]
@@ -194,25 +167,15 @@ def _clean_files(
         if report_path is not None:
             json_lines = JsonLines(settings.chain, shlex.join(["lgs", *sys.argv[1:]]))
             lines = stack.enter_context(_ReportFile(report_path, json_lines))
-        monitor = stack.enter_context(_Monitor(len(sources), options["quiet"], options["verbose"]))
-        return _follow(
-            results,
-            lines,
-            monitor,
-            0 if options["fail_fast"] else options["max_failures"],
-        )
-
-
-def _listed(file: IO[bytes] | None, null: bool) -> list[str]:
-    """Read a list of paths."""
-    if file is None:
-        return []
-    data = file.read()
-    if not null and b"\0" in data:
-        raise UsageError("--files-from: the paths end in NUL; add -0")
-    # Lists written on Windows end their lines in CR LF.
-    lines = data.split(b"\0") if null else [line.rstrip(b"\r") for line in data.split(b"\n")]
-    return [os.fsdecode(line) for line in lines if line]
+        report = Report()
+        progress = Progress(report, len(sources), quiet=options["quiet"])
+        stack.enter_context(progress)
+        for result in progress.follow(results, allowed_failures(options)):
+            if lines is not None:
+                lines.add(result)
+            if options["verbose"] and result.status != "failed":
+                progress.say(describe_result(result))
+        return report.exit_code
 
 
 def _rehearse(sources: Sequence[Source], outputs: Outputs, manifest: Manifest, force: bool) -> int:
@@ -279,61 +242,3 @@ class _ReportFile:
         except OSError as error:
             reason = (error.strerror or "").lower()
             raise LgsError(f"--report {printable(self._path)}: {reason}") from None
-
-
-def _follow(
-    results: Iterable[Result],
-    lines: _ReportFile | None,
-    monitor: _Monitor,
-    max_failures: int | None,
-) -> int:
-    """Report results as they come, until they end or a failure ends the run."""
-    for result in results:
-        if lines is not None:
-            lines.add(result)
-        monitor.show(result)
-        if result.fatal:
-            raise LgsError(f"stopped: {result.error}")
-        if max_failures is not None and monitor.report.failed > max_failures:
-            raise LgsError(f"stopped after {counted(monitor.report.failed, 'failure')}")
-    return monitor.report.exit_code
-
-
-class _Monitor:
-    """What the user sees of a run: a progress bar on a terminal, failures, the summary."""
-
-    def __init__(self, total: int, quiet: bool, verbose: bool) -> None:
-        self.report = Report()
-        self._total = total
-        self._quiet = quiet
-        self._verbose = verbose
-        self._start = time.perf_counter()
-        self._bar: tqdm[NoReturn] | None = None
-        if not quiet and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, unit="image", dynamic_ncols=True, leave=False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def show(self, result: Result) -> None:
-        """Count a result, and print what is to be said of it."""
-        self.report.add(result)
-        # What ends the run is said once, as its end.
-        if (result.status == "failed" and not result.fatal) or self._verbose:
-            line = describe_result(result)
-            if self._bar is not None:
-                self._bar.clear()
-            click.echo(f"lgs: {line}" if result.status == "failed" else line, err=True)
-        if self._bar is not None:
-            self._bar.update()
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        if not self._quiet:
-            seconds = time.perf_counter() - self._start
-            missing = self._total - self.report.total
-            end = f"; {missing:,} not reached" if missing else ""
-            click.echo(f"{self.report.summary(seconds)}{end}", err=True)

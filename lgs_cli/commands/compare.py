@@ -122,10 +122,10 @@ def _row(
     row = [Cell(frame).shrunk()]
     for chain in chains:
         try:
-            cleaned, mask, coverage = defend(frame, chain, with_mask=True)
+            cleaned = defend(frame, chain, with_mask=True)
         except ImageError as error:
             raise ImageError(f"{printable(path)}: {error}") from None
-        caption = f"{coverage:.1%} changed"
-        row.append(Cell(cleaned, mask if masks else None, caption).shrunk())
+        caption = f"{cleaned.coverage:.1%} changed"
+        row.append(Cell(cleaned.image, cleaned.mask if masks else None, caption).shrunk())
     size = f"{frame.shape[1]} x {frame.shape[0]}"
     return Label(os.path.basename(path), (size,)), row

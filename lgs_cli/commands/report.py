@@ -23,18 +23,21 @@ from lgs_cli.text import counted, printable
 )
 @click.option(
     "--thumbnails", "limit", type=click.IntRange(min=0), default=500, show_default=True,
-    metavar="N", help="Show pictures of this many images, those with the highest coverage.",
+    metavar="N",
+    help="Show pictures of this many images, those with the highest score or coverage.",
 )  # fmt: skip
 def report(run: str, output: str, limit: int) -> None:
-    """Make one HTML page of what 'lgs clean --report' wrote.
+    """Make one HTML page of what 'lgs clean' or 'lgs scan' reported.
 
-    RUN.jsonl may be '-', for stdin. The page needs no network and no other file. Relative paths in
-    RUN.jsonl start from the current directory.
+    RUN.jsonl is what 'lgs clean --report' or 'lgs scan --json' wrote; it may be '-', for stdin. The
+    page needs no network and no other file. Relative paths in RUN.jsonl start from the current
+    directory.
 
     \b
-    Example:
+    Examples:
       lgs clean photos -o cleaned --report run.jsonl
       lgs report run.jsonl -o report.html
+      lgs scan photos --json | lgs report - -o report.html
     """  # noqa: D301 - click reads the backspace
     from lgs_cli import page
     from lgs_cli.storage import write

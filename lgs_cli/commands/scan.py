@@ -1,0 +1,221 @@
+"""``lgs scan``: which images hold a patch, and where."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lgs_cli.defenses.params import LocalizeParams, valid_range
+from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
+from lgs_cli.options import Location, cores, try_detector
+from lgs_cli.progress import Progress
+from lgs_cli.report import ScanReport, scan_json, scan_text
+from lgs_cli.run_options import (
+    allowed_failures,
+    failure_options,
+    listed,
+    selection_options,
+    worker_options,
+)
+from lgs_cli.text import printable
+
+if TYPE_CHECKING:
+    from lgs_cli.files import Source
+    from lgs_cli.job import Result
+    from lgs_cli.quarantine import Quarantine
+    from lgs_cli.scan import ScanSettings
+
+_FOUND = 5  # the exit code
+_SPECS = {spec.name: spec for spec in fields(LocalizeParams)}
+
+
+@click.command()
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=Location())
+@click.option(
+    "--threshold", type=float, default=_SPECS["threshold"].default, metavar="SCORE",
+    help=f"{_SPECS['threshold'].metadata['help']}  [{valid_range(_SPECS['threshold'])}; "
+    f"default: {_SPECS['threshold'].default}]",
+)  # fmt: skip
+@click.option(
+    "--detector", metavar="FILE", type=Location(), help=_SPECS["detector"].metadata["help"]
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object an image, one a line.")
+@click.option("--found-only", is_flag=True, help="Print only images in which a patch was found.")
+@selection_options
+@click.option(
+    "-0", "--null", is_flag=True,
+    help="Paths end in NUL: those in --files-from, and those of --found-only, which then prints "
+    "nothing but them, for xargs -0.",
+)  # fmt: skip
+@click.option(
+    "--move-to", metavar="DIR", type=Location(),
+    help="Move files in which a patch was found there, in the tree of their inputs; nothing is "
+    "replaced, and links stay.",
+)  # fmt: skip
+@click.option(
+    "--exit-code", is_flag=True,
+    help=f"Exit with {_FOUND} where a patch was found, also where another image failed.",
+)  # fmt: skip
+@worker_options
+@failure_options
+@click.option("-q", "--quiet", is_flag=True, help="No summary, and no progress bar.")
+@click.option("-v", "--verbose", is_flag=True, help="Print a line for each file moved, on stderr.")
+def scan(inputs: tuple[str, ...], **options: Any) -> int:
+    """Find adversarial patches in images and directories of images.
+
+    Prints a line an image, in the order of the inputs: the score from 0 to 1, the path, and each
+    region in which a patch was found with its own score, with tabs between them. Regions are in
+    pixels as stored, before any rotation that EXIF asks for. Of several frames or pages the one
+    with the highest score counts. Failures and a summary go to stderr. An INPUT of '-' is one
+    image from stdin.
+
+    \b
+    Examples:
+      lgs scan photos
+      lgs scan photos | sort -rn | head
+      lgs scan uploads --move-to quarantine --exit-code
+      lgs scan uploads --found-only -0 | xargs -0 -r mv -n -t quarantine --
+      lgs scan photos --json | jq -r 'select(.score > 0.9) | .source'
+      lgs scan photos --json > scan.jsonl && lgs report scan.jsonl -o scan.html
+
+    \b
+    Keys of --json: source, status (done or failed), error, score, width, height,
+    regions (each with x, y, width, height, score; empty where nothing was found),
+    and with --move-to moved_to.
+
+    \b
+    Exit codes: 0 done, found or not   1 some image failed, or was not moved
+                5 a patch was found, with --exit-code, whatever else happened
+                2, 3, 130, 143 as 'lgs --help' says
+    """  # noqa: D301 - click reads the backspace
+    from lgs_cli.scan import ScanSettings
+
+    params = _params(options["threshold"], options["detector"])
+    settings = ScanSettings(params, options["max_pixels"])
+    prints_paths = options["found_only"] and not options["as_json"]
+    if options["null"] and options["files_from"] is None and not prints_paths:
+        raise UsageError("-0 is for the paths of --files-from, and of --found-only")
+    if "-" in inputs:
+        if inputs != ("-",):
+            raise UsageError("'-' is one image from stdin, and goes alone")
+        for name in ("files_from", "move_to", "timeout", "memory_limit"):
+            if options[name]:
+                raise UsageError(f"--{name.replace('_', '-')} needs files, not '-'")
+        return _scan_stdin(settings, options)
+    return _scan_files(inputs, settings, options)
+
+
+def _params(threshold: float, detector: str | None) -> LocalizeParams:
+    """Make the parameters, and try a detector that the user brings before any image meets it."""
+    try:
+        params = LocalizeParams(threshold=threshold, detector=detector or "")
+        try_detector(params)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return params
+
+
+def _scan_stdin(settings: ScanSettings, options: dict[str, Any]) -> int:
+    """Look at one image from stdin."""
+    from lgs_cli.job import Job
+
+    result = settings.do_data(Job(0, "-"), sys.stdin.buffer.read())
+    return _follow([result], [], None, options)
+
+
+def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[str, Any]) -> int:
+    """Look at files and directories."""
+    from lgs_cli.batch import Limits
+    from lgs_cli.files import Selection, find
+    from lgs_cli.quarantine import Quarantine
+    from lgs_cli.run import scan_all
+
+    more = listed(options["files_from"], options["null"])
+    if not inputs and options["files_from"] is None:
+        raise UsageError("nothing to scan: name an INPUT, or --files-from")
+    directory = options["move_to"]
+    quarantine = None if directory is None else Quarantine(directory, inputs)
+    selection = Selection(options["recursive"], options["include"], options["exclude"])
+    sources = list(find(inputs, more, selection, () if directory is None else (directory,)))
+    if not sources:
+        raise NoImagesError("no image found")
+    limits = Limits(options["jobs"] or cores(), options["timeout"], options["memory_limit"])
+    with contextlib.closing(scan_all(sources, settings, limits)) as results:
+        return _follow(results, sources, quarantine, options)
+
+
+def _follow(
+    results: Iterable[Result],
+    sources: list[Source],
+    quarantine: Quarantine | None,
+    options: dict[str, Any],
+) -> int:
+    """Print results as they come, and move what is to be moved; give the exit code."""
+    report = ScanReport()
+    lines = _Lines(options["as_json"], options["found_only"], options["null"])
+    with Progress(report, max(len(sources), 1), quiet=options["quiet"]) as progress:
+        try:
+            for result in progress.follow(results, allowed_failures(options)):
+                more: dict[str, str | None] = {}
+                if quarantine is not None:
+                    more["moved_to"] = None
+                    if result.regions:
+                        moved = _move(sources[result.place], quarantine, report, progress)
+                        if moved is not None and options["verbose"]:
+                            progress.say(f"{printable(result.source)} -> {printable(moved)}: moved")
+                        more["moved_to"] = moved
+                if lines.on_terminal:
+                    progress.clear()
+                lines.write(result, more)
+        except LgsError as error:
+            if options["exit_code"] and report.found:
+                error.exit_code = _FOUND
+            raise
+    return _FOUND if options["exit_code"] and report.found else report.exit_code
+
+
+def _move(
+    source: Source, quarantine: Quarantine, report: ScanReport, progress: Progress
+) -> str | None:
+    """Move a file away, and give its new path; or say why it stays."""
+    try:
+        target = quarantine.take(source)
+    except ImageError as error:
+        report.unmoved += 1
+        progress.say(f"lgs: {printable(source.path)}: {error}")
+        return None
+    report.moved += 1
+    return target
+
+
+class _Lines:
+    """What goes to stdout, each line at once."""
+
+    def __init__(self, as_json: bool, found_only: bool, null: bool) -> None:
+        self._as_json = as_json
+        self._found_only = found_only
+        self._null = found_only and null
+        self._file = sys.stdout.buffer
+        self._encoding = sys.stdout.encoding
+        self.on_terminal = sys.stdout.isatty()
+
+    def write(self, result: Result, more: dict[str, str | None]) -> None:
+        """Write the line of a result, where it has one."""
+        if self._found_only and not result.regions:
+            return
+        if self._as_json:
+            data = scan_json(result, **more).encode()
+        elif result.status == "failed":
+            return
+        elif self._null:
+            data = os.fsencode(result.source) + b"\0"
+        else:
+            data = scan_text(result).encode(self._encoding, "backslashreplace")
+        self._file.write(data)
+        self._file.flush()

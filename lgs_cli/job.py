@@ -1,0 +1,132 @@
+"""What goes to a worker and comes back: plain records, which cross processes by the million."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from lgs_cli.defenses import Region
+from lgs_cli.errors import LgsError, StorageError, missing_library
+
+
+class Job(NamedTuple):
+    """One image to work on. A tuple, which crosses to another process in no time.
+
+    Attributes
+    ----------
+    place : int
+        Its place in the order of the run.
+    source : str
+        Path to read.
+    output : str or None
+        Path to write; None for work that writes nothing.
+    mask : str or None
+        Path of the visualization, where one is wanted.
+    """
+
+    place: int
+    source: str
+    output: str | None = None
+    mask: str | None = None
+
+
+class Result(NamedTuple):
+    """What came of one image. Plain values only: it crosses processes by the million.
+
+    Attributes
+    ----------
+    place : int
+        The job's.
+    source, output, mask : str or None
+        Paths; `output` and `mask` are None where none was written.
+    status : str
+        ``"done"``, ``"skipped"`` or ``"failed"``.
+    error : str or None
+        Why it failed, on one line, without the path.
+    width, height : int or None
+        Pixels, where the image could be read.
+    format : str or None
+        The format written.
+    coverage : float or None
+        Share of pixels with mask > 0; the mean over the frames.
+    score : float or None
+        How suspicious the image is, in [0, 1], where that was looked at; the highest over the
+        frames.
+    regions : tuple of Region
+        The patches found in the frame with that score, in pixels as stored (never rotated).
+    unchanged : bool
+        Whether the defense found nothing to change.
+    seconds : float
+        What the image took.
+    notes : tuple of str
+        What is not as it was: ``"palette became RGB"``.
+    source_size, source_mtime_ns, output_size, mask_size : int or None
+        Bytes and nanoseconds, by which a later run knows that nothing changed.
+    fatal : bool
+        Whether every later image would fail alike: the disk is full, a library is missing.
+    """
+
+    place: int
+    source: str
+    output: str | None = None
+    mask: str | None = None
+    status: str = "done"
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    coverage: float | None = None
+    score: float | None = None
+    regions: tuple[Region, ...] = ()
+    unchanged: bool = False
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    source_size: int | None = None
+    source_mtime_ns: int | None = None
+    output_size: int | None = None
+    mask_size: int | None = None
+    fatal: bool = False
+
+
+class Work(Protocol):
+    """What a run does with every image. It is pickled: it crosses to the workers."""
+
+    def do(self, job: Job) -> Result:
+        """Do one job; whatever the image holds, give a result and never an exception."""
+        ...
+
+
+def failed(job: Job, error: Exception, seconds: float) -> Result:
+    """Make an exception the result of the job that raised it.
+
+    Parameters
+    ----------
+    job : Job
+        The image.
+    error : Exception
+        What the image, or the disk, came to.
+    seconds : float
+        What the image took until then.
+
+    Returns
+    -------
+    Result
+        Failed, with the reason on one line.
+    """
+    return Result(
+        job.place,
+        job.source,
+        status="failed",
+        error=_reason(error),
+        seconds=seconds,
+        fatal=isinstance(error, StorageError | ImportError),
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Say on one line why an image failed."""
+    if isinstance(error, ImportError):
+        return missing_library(error)
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or "Insufficient memory" in text:
+        return "not enough memory"
+    return text if isinstance(error, LgsError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,118 @@
+"""What the commands that work through many images share: their options, and the list of inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
+
+import click
+
+from lgs_cli.errors import UsageError
+from lgs_cli.formats import MAX_PIXELS
+from lgs_cli.options import Size
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SELECTION = (
+    click.option(
+        "--recursive/--no-recursive", default=True, show_default=True,
+        help="Walk directories below.",
+    ),
+    click.option(
+        "--include", metavar="GLOB", multiple=True,
+        help="Of directories take only files whose name, or path below INPUT, matches; repeatable.",
+    ),
+    click.option(
+        "--exclude", metavar="GLOB", multiple=True,
+        help="Leave out files and directories that match; repeatable.",
+    ),
+    click.option(
+        "--files-from", metavar="FILE", type=click.File("rb"),
+        help="Read more inputs from a file, a path a line; '-' for stdin.",
+    ),
+)  # fmt: skip
+
+_WORKERS = (
+    click.option(
+        "-j", "--jobs", type=click.IntRange(min=1), show_default="all cores", metavar="N",
+        help="Worker processes.",
+    ),
+    click.option(
+        "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True,
+        metavar="N", help="Larger images fail, unread.",
+    ),
+    click.option(
+        "--timeout", type=click.FloatRange(0, 10_000_000, min_open=True), metavar="SECONDS",
+        help="An image that takes longer fails.",
+    ),
+    click.option(
+        "--memory-limit", type=Size(), metavar="SIZE",
+        help="An image for which a worker takes more, beside what it takes at rest, fails: 2G, "
+        "500M.",
+    ),
+)  # fmt: skip
+
+_FAILURES = (
+    click.option(
+        "--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop after more failures."
+    ),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first failure."),
+)
+
+
+def selection_options(command: Command) -> Command:
+    """Add the options that say which files are taken; what they hold goes to ``Selection``."""
+    return _added(_SELECTION, command)
+
+
+def worker_options(command: Command) -> Command:
+    """Add the options that say what a run may take; what they hold goes to ``Limits``."""
+    return _added(_WORKERS, command)
+
+
+def failure_options(command: Command) -> Command:
+    """Add the options that end a run early; :func:`allowed_failures` reads them."""
+    return _added(_FAILURES, command)
+
+
+def _added(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def allowed_failures(options: dict[str, Any]) -> int | None:
+    """Say how many images may fail before the run ends; None for any number."""
+    most: int | None = 0 if options["fail_fast"] else options["max_failures"]
+    return most
+
+
+def listed(file: IO[bytes] | None, null: bool) -> list[str]:
+    """Read the paths of ``--files-from``.
+
+    Parameters
+    ----------
+    file : file or None
+        The list, where there is one.
+    null : bool
+        Whether its paths end in NUL, and not in a line feed.
+
+    Returns
+    -------
+    list of str
+        The paths, empty ones left out.
+
+    Raises
+    ------
+    UsageError
+        Where they end in NUL, and `null` says otherwise.
+    """
+    if file is None:
+        return []
+    data = file.read()
+    if not null and b"\0" in data:
+        raise UsageError("--files-from: the paths end in NUL; add -0")
+    # Lists written on Windows end their lines in CR LF.
+    lines = data.split(b"\0") if null else [line.rstrip(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(line) for line in lines if line]

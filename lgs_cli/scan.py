@@ -1,0 +1,116 @@
+"""A look at one image for patches: the work of ``lgs scan``. Writes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lgs_cli.defenses import Region
+from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.formats import MAX_PIXELS
+from lgs_cli.job import Job, Result, failed
+from lgs_cli.pipeline import image_errors
+
+if TYPE_CHECKING:
+    from lgs_cli.image_io import Picture
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What is the same for every image of a scan.
+
+    Attributes
+    ----------
+    params : LocalizeParams
+        The detector and the score from which something is found.
+    max_pixels : int
+        Larger images fail.
+    """
+
+    params: LocalizeParams
+    max_pixels: int = MAX_PIXELS
+
+    def do(self, job: Job) -> Result:
+        """Look at one image file.
+
+        Parameters
+        ----------
+        job : Job
+            The image; it names no output.
+
+        Returns
+        -------
+        Result
+            Done or failed; never an exception, whatever the image holds.
+        """
+
+        def read() -> Picture:
+            from lgs_cli import image_io
+
+            return image_io.read(job.source, max_pixels=self.max_pixels)
+
+        return self._look(job, read)
+
+    def do_data(self, job: Job, data: bytes) -> Result:
+        """Look at an image that is in memory; `job` says what to call it."""
+
+        def read() -> Picture:
+            from lgs_cli import image_io
+
+            return image_io.decode(data, max_pixels=self.max_pixels)
+
+        return self._look(job, read)
+
+    def _look(self, job: Job, read: Callable[[], Picture]) -> Result:
+        start = time.perf_counter()
+        try:
+            picture = read()
+            score, regions = find(picture, self.params)
+        except Exception as error:
+            return failed(job, error, time.perf_counter() - start)
+        return Result(
+            job.place,
+            job.source,
+            width=picture.width,
+            height=picture.height,
+            format=picture.format,
+            score=score,
+            regions=regions,
+            seconds=time.perf_counter() - start,
+        )
+
+
+def find(picture: Picture, params: LocalizeParams) -> tuple[float, tuple[Region, ...]]:
+    """Look for patches in every frame of a picture.
+
+    Parameters
+    ----------
+    picture : Picture
+        A decoded image file.
+    params : LocalizeParams
+        The detector and the score from which something is found.
+
+    Returns
+    -------
+    score : float
+        In [0, 1], the highest over the frames.
+    regions : tuple of Region
+        Those of the frame with that score, the first such one, in pixels as stored.
+
+    Raises
+    ------
+    ImageError
+        Where the detector cannot be used, or memory runs out.
+    """
+    from lgs_cli.defenses import localize
+
+    best: tuple[float, tuple[Region, ...]] | None = None
+    for frame in picture.frames:
+        with image_errors("localize"):
+            found = localize.find(frame, params)
+        if best is None or found.score > best[0]:
+            best = found.score, found.regions
+    assert best is not None
+    return best
