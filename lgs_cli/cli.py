@@ -65,7 +65,9 @@ _COMMANDS = {
     "compare": "Lay images out by methods on one labeled sheet.",
     "evaluate": "Measure what defenses cost and save on your model and your images.",
     "methods": "List the defenses: parameters, defaults, ranges and papers.",
-    "report": "Make one HTML page of what 'lgs clean --report' wrote.",
+    "report": "Make one HTML page of what 'lgs clean' or 'lgs scan' reported.",
+    "scan": "Find adversarial patches in images and directories of images.",
+    "train": "Train the detector of localize on your own pictures and models.",
     "tune": "Choose the parameters of LGS for your model and your images.",
 }
 
@@ -99,5 +101,6 @@ def commands() -> None:
     \b
     Exit codes: 0 all done or up to date   1 some image failed
                 2 wrong usage              3 no image found
-                4 another lgs is at work   130/143 interrupted
+                4 another lgs is at work   5 found, for scan --exit-code
+                130/143 interrupted
     """  # noqa: D301 - click reads the backspace

@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-
-def _field(number: int, value: int | bytes | str) -> bytes:
-    """One protobuf field: a varint, or bytes with their length."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    data = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def _varint(value: int) -> bytes:
-    out = b""
-    while value > 0x7F:
-        out += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return out + bytes([value])
+from lgs_cli.evaluation.detector.onnx import field as _field
 
 
 def _tensor_type(name: str, *dims: int | str) -> bytes:

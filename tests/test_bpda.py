@@ -216,6 +216,7 @@ def test_jpeg_takes_sizes_that_are_no_multiple_of_a_block():
         ("tvm", "exact", "tvm has no exact gradient"),
         ("jpeg", "relaxed", "jpeg has no relaxed gradient"),
         ("bit-depth", "relaxed", "attack through it with identity"),
+        ("localize", "exact", "localize has no exact gradient"),
     ],
 )
 def test_a_gradient_that_does_not_exist_is_refused(name, backward, reason):

@@ -22,6 +22,7 @@ from torch import Tensor
 from lgs_cli.defenses.chain import Chain, Step
 from lgs_cli.defenses.params import LgsParams
 from lgs_cli.errors import UsageError
+from lgs_cli.evaluation.localized import Guarded, Localized
 from lgs_cli.evaluation.models import to_pixels, to_tensor
 
 Layer = Callable[[Tensor], Tensor]
@@ -40,20 +41,23 @@ def layer(chain: Chain, backward: str = "auto") -> Layer:
     backward : str
         ``identity``: the gradient passes the defense unchanged, as in the paper. ``exact``: that
         of the defense written in torch, in which what is piecewise constant (the block gate of
-        LGS) has none. ``relaxed``: that of LGS with a sigmoid for its gate. ``auto``: exact where
-        the defense has it, else identity.
+        LGS) has none. ``relaxed``: that of LGS with a sigmoid for its gate, and of `localize` with
+        a soft mask. ``auto``: exact where the defense has it, else relaxed for `localize`, else
+        identity.
 
     Returns
     -------
     callable
-        float32 (N, 3, H, W) in [0, 1] to the same.
+        float32 (N, 3, H, W) in [0, 1] to the same; a `Guarded` where `localize` is in the chain.
 
     Raises
     ------
     UsageError
-        Where the defense has no such gradient.
+        Where the defense has no such gradient, or a detector cannot be read.
     """
     layers = [_layer(step, backward) for step in chain]
+    if any(isinstance(one, Localized) for one in layers):
+        return Guarded(layers)
 
     def apply(x: Tensor) -> Tensor:
         for one in layers:
@@ -65,6 +69,8 @@ def layer(chain: Chain, backward: str = "auto") -> Layer:
 
 def _layer(step: Step, backward: str) -> Layer:
     params: Any = step.params
+    if step.name == "localize" and backward != "exact":
+        return Localized(params, relaxed=backward != "identity")
     exact: dict[str, Layer] = {}
     if step.name == "lgs":
         exact["lgs"] = partial(lgs, params=params)
@@ -80,7 +86,7 @@ def _layer(step: Step, backward: str) -> Layer:
         return exact[step.name]
     if backward == "relaxed" and step.name == "lgs":
         return partial(lgs, params=params, relaxed=True)
-    names = "lgs, jpeg and median have" if backward == "exact" else "lgs has"
+    names = "lgs, jpeg and median have" if backward == "exact" else "lgs and localize have"
     raise UsageError(
         f"{step.name} has no {backward} gradient (only {names} one); "
         "attack through it with identity"

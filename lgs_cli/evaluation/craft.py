@@ -16,7 +16,7 @@ from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.dataset import Images, Photograph
 from lgs_cli.evaluation.models import Model, require_gradients
 from lgs_cli.evaluation.pasting import Patch
-from lgs_cli.evaluation.settings import LavanParams, PatchParams
+from lgs_cli.evaluation.settings import LavanParams, PatchParams, hides_from
 from lgs_cli.image_io.png import encode_png
 from lgs_cli.text import printable
 
@@ -190,6 +190,8 @@ def attack_folder(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         shown = printable(str(output))
         raise UsageError(f"{shown} is there already and not an empty directory")
+    if isinstance(params, LavanParams) and params.evade and not hides_from(chain):
+        raise UsageError("--evade hides a patch from localize: add --through localize")
     attacks.require_free_names([photograph.name for photograph in photographs])
     tell = progress or (lambda what, count: None)
     size, pasted = batch_size, []

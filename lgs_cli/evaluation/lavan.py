@@ -14,10 +14,12 @@ from torch import Tensor
 from lgs_cli.evaluation import attacks
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.bpda import Layer
+from lgs_cli.evaluation.localized import Guarded
 from lgs_cli.evaluation.models import TorchModel, to_pixels, to_tensor
 from lgs_cli.evaluation.settings import LavanParams
 
 _MOMENTUM = 0.9
+_WEIGHTS = 0.0001, 1000.0  # the least and the most that a weight of hiding adapts to
 
 
 def attack(
@@ -34,6 +36,10 @@ def attack(
     that of the target against that of the class to beat, which is at first the source's, or,
     untargeted, that of the strongest other class against that of the label. δ is rounded to 8
     bits in the loop, so what is optimized is what a PNG holds, and of all steps the best is kept.
+
+    An attack that hides from `localize` (``params.evade``) steps on the picture unrepaired, since
+    a patch that passes is not repaired, and against the detector's response; the best of its steps
+    is the one that does best behind the real defense.
 
     Parameters
     ----------
@@ -120,6 +126,7 @@ class _Batch:
     ) -> None:
         count, _, height, width = x.shape
         self.x = x
+        self.params = params
         self.labels = torch.as_tensor(list(labels), device=x.device)
         self.side = attacks.side_of(params.patch_size, params.patch_fraction, height, width)
         cells = min(params.cells, self.side) or self.side
@@ -134,25 +141,43 @@ class _Batch:
             noise = attacks.draws(params.seed, name, restart + 1)
             starts.append(noise.random((3, cells, cells), dtype=np.float32))
         self.aims = torch.as_tensor([-1 if t is None else t for t in self.targets], device=x.device)
-        self.patch = torch.from_numpy(np.stack(starts)).to(x.device)
         rows = torch.arange(self.side, device=x.device)
         corner = torch.as_tensor([top * width + left for top, left in self.boxes], device=x.device)
         self.index = (corner[:, None, None] + rows[:, None] * width + rows).flatten(1)
+        self.patch = torch.from_numpy(np.stack(starts)).to(x.device)
+        if params.start == "content":
+            # the first start is the picture itself, the others are a little beside it
+            shift = (self.patch - 0.5) * (0.2 if restart else 0.0)
+            self.patch = (self.content(cells) + shift).clamp(0, 1)
+        if params.gray:
+            self.patch = self.patch.mean(1, keepdim=True)
+        self.weight = torch.full((count,), params.evade, device=x.device)
         self.score = torch.full((count,), -torch.inf, device=x.device)
         self.image = x.clone()
         self.steps = torch.zeros(count, dtype=torch.long, device=x.device)
         self.dead = torch.zeros(count, dtype=torch.long, device=x.device)
 
+    def content(self, cells: int) -> Tensor:
+        """Return what the pictures show where the patches lie, (N, 3, cells, cells)."""
+        index = self.index[:, None].expand(-1, 3, -1)
+        inside = self.x.flatten(2).gather(2, index)
+        inside = inside.view(*inside.shape[:2], self.side, self.side)
+        return F.adaptive_avg_pool2d(inside, cells)
+
     def run(self, model: TorchModel, defend: Layer, params: LavanParams) -> None:
         """Take the steps; afterwards `image` holds the best image and `score` its margin."""
         momentum = torch.zeros_like(self.patch)
         active = torch.arange(len(self.x), device=self.x.device)
+        guard = defend if params.evade and isinstance(defend, Guarded) else None
         for step in range(params.steps + 1):
             patch = self.patch[active].requires_grad_()
-            image = self.pasted(patch, active, params)
-            logits = model.differentiable(defend(image))
+            image = self.pasted(patch, active)
+            logits = model.differentiable((guard.passed if guard else defend)(image))
             margin = self.margin(logits, active)
             score = margin.detach()
+            found = torch.zeros_like(score, dtype=torch.bool)
+            if guard:
+                score, found = self.behind(model, guard, image.detach(), score, active)
             better = score > self.score[active]
             self.score[active[better]] = score[better]
             self.image[active[better]] = image.detach()[better]
@@ -160,26 +185,71 @@ class _Batch:
                 break
             going = torch.ones_like(better)
             if params.confidence < 1:
-                going = self.confidence(logits.detach(), active) < params.confidence
+                confident = self.confidence(logits.detach(), active) >= params.confidence
+                going = found | ~confident
             if not going.any():
                 break
             gradient = model.gradient(margin.sum(), patch, image)
             size = gradient.abs().mean((1, 2, 3), keepdim=True)
-            active, gradient, size = active[going], gradient[going], size[going]
+            dead = (size == 0).flatten()
+            gradient = gradient / size.clamp(min=1e-30)
+            if guard:
+                gradient = gradient - self.pull(guard, active, found)
+            if params.variation:
+                gradient = gradient - params.variation * _roughness(self.patch[active])
+            active, gradient = active[going], gradient[going]
             self.steps[active] += 1
-            self.dead[active] += (size == 0).flatten().long()
+            self.dead[active] += dead[going].long()
+            size = gradient.abs().mean((1, 2, 3), keepdim=True)
             momentum[active] = _MOMENTUM * momentum[active] + gradient / size.clamp(min=1e-30)
             # ever smaller: steps of one size never settle
             length = params.step_size * (1 - step / params.steps)
             moved = self.patch[active] + length * momentum[active].sign()
             self.patch[active] = moved.clamp(0, 1)
 
-    def pasted(self, patch: Tensor, active: Tensor, params: LavanParams) -> Tensor:
+    def behind(
+        self, model: TorchModel, guard: Guarded, image: Tensor, margin: Tensor, active: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the margins behind the defense, and in which images it finds a patch, (N,)."""
+        repaired, found = guard.repaired(image)
+        if found.any():
+            with torch.no_grad():
+                logits = model.differentiable(repaired[found])
+            margin = margin.clone()
+            margin[found] = self.margin(logits, active[found])
+        return margin, found
+
+    def pull(self, guard: Guarded, active: Tensor, found: Tensor) -> Tensor:
+        """Return the gradient of the detector's response, weighted, and adapt the weights.
+
+        A weight that adapts pulls only where the patch is found: the other steps are for the
+        attack's aim alone, and what they give away is taken back as soon as it is found again.
+        """
+        weight, rise = self.weight[active], self.params.evade_rise
+        pulled = torch.ones_like(found)
+        if rise > 1:
+            self.weight[active] = (weight * torch.where(found, rise, 1 / rise)).clamp(*_WEIGHTS)
+            pulled = found
+        pull = torch.zeros_like(self.patch[active])
+        if pulled.any():
+            patch = self.patch[active[pulled]].requires_grad_()
+            response = guard.response(self.pasted(patch, active[pulled]))
+            (gradient,) = torch.autograd.grad(response.sum(), patch)
+            size = gradient.abs().mean((1, 2, 3), keepdim=True)
+            pull[pulled] = weight[pulled, None, None, None] * gradient / size.clamp(min=1e-30)
+        return pull
+
+    def pasted(self, patch: Tensor, active: Tensor) -> Tensor:
         """Return the images of `active` with their patches, rounded to 8 bits."""
         if patch.shape[-1] != self.side:
             size = (self.side, self.side)
-            patch = F.interpolate(patch, size, mode="bicubic", align_corners=False).clamp(0, 1)
-        if params.exploit_normalization:
+            if self.params.flat_cells:
+                patch = F.interpolate(patch, size, mode="nearest")
+            else:
+                patch = F.interpolate(patch, size, mode="bicubic", align_corners=False)
+                patch = patch.clamp(0, 1)
+        patch = patch.expand(-1, 3, -1, -1)
+        if self.params.exploit_normalization:
             patch = _with_maximal_step(patch)
         patch = patch + ((patch * 255).round() / 255 - patch).detach()
         x = self.x[active]
@@ -221,3 +291,12 @@ def _with_maximal_step(patch: Tensor) -> Tensor:
     step[..., 0, 0] = 1
     stepped: Tensor = patch * keep + step
     return stepped
+
+
+def _roughness(patch: Tensor) -> Tensor:
+    """Return the gradient of the total variation, of mean size 1."""
+    x = patch.detach().requires_grad_()
+    across, down = x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+    total = across.abs().sum() + down.abs().sum()
+    (gradient,) = torch.autograd.grad(total, x)
+    return gradient / gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-30)

@@ -7,8 +7,9 @@ import os
 import sys
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -373,6 +374,64 @@ def _from_factory(spec: str) -> Any:
     if not isinstance(module, torch.nn.Module):
         raise UsageError(f"model {spec!r} returned a {type(module).__name__}, not an nn.Module")
     return module.eval()
+
+
+def any_size(model: TorchModel, side: int) -> Callable[[Tensor], Tensor]:
+    """Let a model take square pictures of one size, also if it is made for another.
+
+    Parameters
+    ----------
+    model : TorchModel
+        The model.
+    side : int
+        Height and width of the pictures in pixels.
+
+    Returns
+    -------
+    callable
+        float (N, 3, side, side) in [0, 1] to logits (N, classes); pictures that the model does
+        not take as they are are resized to what its preprocessing crops.
+
+    Raises
+    ------
+    LgsError
+        Where the model takes neither.
+    """
+    import torch
+    import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
+
+    own = model.preprocessing.crop or side
+
+    def resized(x: Tensor) -> Tensor:
+        size = (own, own)
+        return model.differentiable(F.interpolate(x, size, mode="bilinear", align_corners=False))
+
+    blank = torch.zeros(1, 3, side, side, device=model.device)
+    try:
+        with torch.no_grad():
+            model.differentiable(blank)
+    except LgsError:
+        with torch.no_grad():
+            resized(blank)
+        return resized
+    return model.differentiable
+
+
+def require_torch(what: str) -> None:
+    """Check that torch is installed.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, as the subject of a sentence.
+
+    Raises
+    ------
+    MissingExtraError
+        Where it is not.
+    """
+    if find_spec("torch") is None:
+        raise MissingExtraError(what, "torch", "eval")
 
 
 def require_gradients(model: Model, what: str) -> TorchModel:

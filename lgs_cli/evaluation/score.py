@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,6 +26,7 @@ from lgs_cli.evaluation.settings import (
     EvaluateParams,
     LavanParams,
     PatchParams,
+    hides_from,
 )
 from lgs_cli.evaluation.table import Row, Share, Table
 from lgs_cli.text import printable
@@ -35,6 +37,12 @@ Progress = Callable[[str, int], None]
 _STRONG = 0.9
 
 ADAPTIVE_CELLS = 16
+
+EVADE_WEIGHTS = (1.0, 0.1, 10.0)
+"""With which an attack hides from `localize`, in turn."""
+
+# Longer steps are found, and the way back costs more of them.
+_HIDING_STEP = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +216,6 @@ def evaluate(
         (i, a.text, a.params) for i, a in enumerate(blind) if isinstance(a.params, LavanParams)
     ]
     first, name, base = lavans[0] if lavans else (None, "lavan", LavanParams())
-    ways = _ways(base)
     some = images.at(slice(0, params.adaptive_count or len(images)))
     undefended = model.predict(images.pixels, params.batch_size) == images.labels
     rows, warnings = [], []
@@ -217,7 +224,7 @@ def evaluate(
     for spec in defenses:
         row, survived = _row(model, spec, images, columns, params, tell)
         if params.adaptive:
-            share, found = _attack_through(model, spec, some, name, ways, params, tell, keep)
+            share, found = _attack_through(model, spec, some, name, base, params, tell, keep)
             row, more = _weigh(row, share, None if first is None else survived[first], name)
             warnings += found + more
         rows.append(row)
@@ -357,14 +364,27 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _ways(base: LavanParams) -> tuple[LavanParams, ...]:
-    """Return the variants of an attack that suit defenses best.
+def _ways(base: LavanParams, chain: Chain) -> tuple[LavanParams, ...]:
+    """Return the variants of an attack that suit a defense best.
 
     Smooth cells stay below the threshold of LGS, and the maximal step scales them down further;
-    defenses that blur or quantize give way to free pixels at times.
+    defenses that blur or quantize give way to free pixels at times. From `localize` a patch
+    hides, with every weight and start in turn where the attack does not say how; last comes one
+    that does not hide but makes the most of the repair.
     """
     smooth = replace(base, cells=base.cells or ADAPTIVE_CELLS, exploit_normalization=True)
-    return smooth, base
+    if not hides_from(chain):
+        return smooth, base
+    if base.evade:
+        return (base,)
+    step_size = min(base.step_size, _HIDING_STEP)
+    hidden = [
+        replace(base, start=start, evade=evade, step_size=step_size)
+        for evade, start in product(EVADE_WEIGHTS, ("content", "noise"))
+    ]
+    if len(chain) > 1:
+        hidden.append(replace(smooth, start="content", evade=EVADE_WEIGHTS[0]))
+    return *hidden, base
 
 
 def _row(
@@ -410,7 +430,7 @@ def _attack_through(
     spec: DefenseSpec,
     images: Images,
     name: str,
-    ways: Sequence[LavanParams],
+    base: LavanParams,
     params: EvaluateParams,
     tell: Progress,
     keep: Path | None,
@@ -420,13 +440,14 @@ def _attack_through(
     pixels = images.pixels.copy()
     records: dict[int, Attacked] = {}
     alive = np.arange(len(images))
-    for way in ways:
+    for way in _ways(base, spec.chain):
         if not len(alive):
             break
         pixels[alive], found = _collect(
             model, images.at(alive), way, params, lambda n: tell(what, n), chain=spec.chain
         )
-        records |= dict(zip(alive.tolist(), found, strict=True))
+        for index, record in zip(alive.tolist(), found, strict=True):
+            records[index] = _after(records.get(index), record)
         predicted = model.predict(clean(pixels[alive], spec.chain)[0], params.batch_size)
         alive = alive[predicted == images.labels[alive]]
     if keep is not None:
@@ -439,6 +460,18 @@ def _attack_through(
             "that these survive is no evidence of robustness"
         )
     return Share(len(alive), len(images)), warnings
+
+
+def _after(before: Attacked | None, record: Attacked) -> Attacked:
+    """Return the record of an attack that followed one that failed: with the work of both."""
+    if before is None:
+        return record
+    return replace(
+        record,
+        steps=before.steps + record.steps,
+        dead_steps=before.dead_steps + record.dead_steps,
+        seconds=before.seconds + record.seconds,
+    )
 
 
 def _weigh(

@@ -2,83 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any, get_type_hints
 
 from lgs_cli.defenses.chain import Chain, parse_assignments, parse_chain, parse_value
-from lgs_cli.defenses.params import LgsParams, Params, parameter
+from lgs_cli.defenses.params import LgsParams, Params, choice, parameter, text
 from lgs_cli.errors import UsageError
 from lgs_cli.text import printable
-
-
-def text(default: str, help: str, form: str, valid: Callable[[str], bool]) -> Any:
-    """Declare one parameter that is written as text.
-
-    Parameters
-    ----------
-    default : str
-        The value when the user gives none.
-    help : str
-        One line for ``--help``.
-    form : str
-        Which texts are valid, in words.
-    valid : callable
-        Whether a text is one of them.
-
-    Returns
-    -------
-    dataclasses.Field
-        For the body of a :class:`Settings` dataclass.
-    """
-    metadata = {"help": help, "at_least": None, "at_most": None, "form": form, "valid": valid}
-    return field(default=default, metadata=metadata)
-
-
-def choice(default: str, help: str, *choices: str) -> Any:
-    """Declare one parameter that takes one of a few words.
-
-    Parameters
-    ----------
-    default : str
-        The value when the user gives none.
-    help : str
-        One line for ``--help``.
-    *choices : str
-        The words.
-
-    Returns
-    -------
-    dataclasses.Field
-        For the body of a :class:`Settings` dataclass.
-    """
-    metadata = {
-        **text(default, help, "|".join(choices), choices.__contains__).metadata,
-        "choices": choices,
-    }
-    return field(default=default, metadata=metadata)
-
-
-@dataclass(frozen=True)
-class Settings(Params):
-    """Base of all settings here: a :class:`Params` that also takes text.
-
-    Raises
-    ------
-    ValueError
-        Where a value is not valid; the message names the setting, the value and what is valid.
-    """
-
-    def __post_init__(self) -> None:
-        types = get_type_hints(type(self))
-        for spec in fields(self):
-            value = getattr(self, spec.name)
-            if types[spec.name] is str and not (
-                isinstance(value, str) and spec.metadata["valid"](value)
-            ):
-                raise ValueError(f"{spec.name} is {value!r}; valid is {spec.metadata['form']}")
-        super().__post_init__()
 
 
 def _numbers(value: str) -> tuple[float, ...]:
@@ -97,7 +28,7 @@ def _is_positive_triple(value: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Preprocessing(Settings):
+class Preprocessing(Params):
     """How an image becomes a model's input: ``(scale · x − mean) / std`` for x in [0, 1].
 
     The defaults suit a model that takes [0, 1] itself.
@@ -170,7 +101,7 @@ BACKWARDS = ("auto", "identity", "exact", "relaxed")
 
 
 @dataclass(frozen=True)
-class LavanParams(Settings):
+class LavanParams(Params):
     """Localized and visible noise: one patch of free pixels an image.
 
     Attributes
@@ -195,6 +126,22 @@ class LavanParams(Settings):
         Independent starts, of which the best is kept.
     cells : int
         Cells along each side of the patch, bicubically enlarged to it; 0: every pixel is free.
+    flat_cells : bool
+        Whether cells are squares of one color each, not enlarged smoothly.
+    gray : bool
+        Whether the patch has no color.
+    variation : float
+        Weight of the patch's total variation against the attack's aim: smooth patches hide better.
+    start : str
+        ``noise``, or ``content``: what the picture itself shows there, which hides better.
+    evade : float
+        Weight, at first, of not being found by a `localize` that the attack goes through, against
+        the attack's aim; each has a gradient of mean size 1. 0: the attack does not hide. Without
+        effect on an attack that goes through no `localize`, such as the blind ones of a table.
+    evade_rise : float
+        By which factor that weight rises after a step on which the patch is found, and falls
+        after one on which it is not, which itself goes for the aim alone. 1: the weight stays,
+        and counts on every step.
     exploit_normalization : bool
         Whether one maximal black-to-white corner is put inside the patch: defenses that divide
         by the largest gradient of the image then see every other gradient scaled down.
@@ -220,6 +167,18 @@ class LavanParams(Settings):
     )
     restarts: int = parameter(1, "Starts, of which the best counts.", at_least=1)
     cells: int = parameter(0, "Cells a side, enlarged to the patch; 0: free pixels.", at_least=0)
+    flat_cells: bool = parameter(False, "Cells of one color each, not enlarged smoothly.")
+    gray: bool = parameter(False, "A patch without color.")
+    variation: float = parameter(
+        0, "Weight of the patch's total variation: higher is smoother.", at_least=0
+    )
+    start: str = choice("noise", "What the patch is at first.", "noise", "content")
+    evade: float = parameter(
+        0, "Weight of not being found by the localize of --through.", at_least=0
+    )
+    evade_rise: float = parameter(
+        1.15, "Its rise a step while found, and fall while not; 1: none.", at_least=1, at_most=10
+    )
     exploit_normalization: bool = parameter(
         False, "Put one maximal step into the patch, which scales all other gradients down."
     )
@@ -232,7 +191,7 @@ class LavanParams(Settings):
 
 
 @dataclass(frozen=True)
-class PatchParams(Settings):
+class PatchParams(Params):
     """Adversarial Patch: one patch for every image, by expectation over transformations.
 
     Attributes
@@ -297,6 +256,11 @@ ATTACKS: dict[str, type[LavanParams] | type[PatchParams]] = {
     "lavan": LavanParams,
     "patch": PatchParams,
 }
+
+
+def hides_from(chain: Chain) -> bool:
+    """Say whether an attack through a chain can hide from it: `localize` is in it."""
+    return any(step.name == "localize" for step in chain)
 
 
 @dataclass(frozen=True)
@@ -393,7 +357,7 @@ def parse_attack(text: str) -> AttackSpec:
 
 
 @dataclass(frozen=True)
-class EvaluateParams(Settings):
+class EvaluateParams(Params):
     """What the table is made from.
 
     Attributes
@@ -436,7 +400,7 @@ def _numbers_of(default: str, help: str) -> Any:
 
 
 @dataclass(frozen=True)
-class TuneParams(Settings):
+class TuneParams(Params):
     """Which parameters of LGS are tried.
 
     Attributes
@@ -496,3 +460,25 @@ def _whole(number: float) -> int:
     if not number.is_integer():
         raise ValueError(f"{number:g} is no whole number of pixels")
     return int(number)
+
+
+@dataclass(frozen=True)
+class TrainParams(Params):
+    """How a detector is trained.
+
+    Attributes
+    ----------
+    warmup : int
+        Steps on pasted textures and patches before the attackers join.
+    rounds : int
+        Rounds against attackers: 12 steps of the detector, 4 of each attacker.
+    attackers : int
+        Attackers at a time on each model.
+    seed : int
+        Of every draw.
+    """
+
+    warmup: int = parameter(800, "Steps before the attackers join.", at_least=1)
+    rounds: int = parameter(600, "Rounds against the attackers.", at_least=0)
+    attackers: int = parameter(32, "Attackers at a time on each model.", at_least=1)
+    seed: int = parameter(0, "Seed of every draw.", at_least=0)

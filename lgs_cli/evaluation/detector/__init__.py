@@ -1,0 +1,1 @@
+"""The detector that ``localize`` ships: its network in torch, and how it is trained."""
