@@ -5,21 +5,27 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 OUT    := results
 PATCHED := $(addprefix sample_images/,camera.png chelsea.jpg coffee.jpg space/rocket.jpg)
 TORCH  ?= torch==2.13.0
+DATA   ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench table fuzz clean
+.PHONY: help run test check format bench table localize-table detector fuzz clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.lgs  ## Clean the sample images, with masks, a report and a comparison
+run: $(VENV)/.lgs  ## Clean and repair the sample images, with masks, reports and a comparison
 	$(BIN)/lgs clean sample_images -o $(OUT)/cleaned --masks $(OUT)/masks --report $(OUT)/run.jsonl --force
 	$(BIN)/lgs report $(OUT)/run.jsonl -o $(OUT)/report.html
 	$(BIN)/lgs compare $(PATCHED) -o $(OUT)/comparison.png --masks
+	$(BIN)/lgs scan sample_images
+	$(BIN)/lgs clean sample_images -o $(OUT)/repaired --method localize --masks $(OUT)/found --mask-style overlay --report $(OUT)/localize.jsonl --force
+	$(BIN)/lgs report $(OUT)/localize.jsonl -o $(OUT)/localize.html
 	@echo
 	@echo "cleaned images:   $(OUT)/cleaned/"
 	@echo "their masks:      $(OUT)/masks/"
 	@echo "the report:       $(OUT)/report.html  (made from $(OUT)/run.jsonl)"
+	@echo "repaired images:  $(OUT)/repaired/  (patches found and filled; the others are the same bytes)"
+	@echo "what was found:   $(OUT)/found/, and $(OUT)/localize.html"
 	@echo "methods compared: $(OUT)/comparison.png"
 
 test: $(VENV)/.dev  ## Run all tests
@@ -40,6 +46,19 @@ bench: $(VENV)/.dev  ## Measure speed against baselines, paired in one run (ARGS
 
 table: $(VENV)/.dev  ## Make the README's table of defenses against attacks (half an hour)
 	$(BIN)/python tests/benchmarks/table.py
+
+localize-table: $(VENV)/.dev  ## Measure how strong localize is (hours; ARGS=--skip-white-box: less)
+	$(BIN)/python tests/benchmarks/localize_table.py $(ARGS)
+
+# Three of the five patches are learned from; the other two, and the photographs in imagenet, are
+# what the figures are measured on.
+detector: $(VENV)/.dev  ## Train the detector of localize from the data beside the repository (an hour)
+	@mkdir -p $(OUT)
+	$(BIN)/lgs train --images $(DATA)/imagenet_more \
+		$(addprefix --patches ,$(wordlist 1,3,$(sort $(wildcard $(DATA)/imagenet_patch/*.png)))) \
+		--model $(DATA)/models/squeezenet1_1.pt2 --model $(DATA)/models/efficientnet_lite0.pt2 \
+		--attackers 24 --warmup 800 --rounds 120 --hold-out 0.17 -o $(OUT)/detector.onnx
+	@echo "to ship it: cp $(OUT)/detector.onnx lgs_cli/defenses/detector.onnx"
 
 fuzz: $(VENV)/.dev  ## Clean 10,000 damaged images
 	$(BIN)/python tests/fuzz.py --mutants 10000

@@ -1,10 +1,12 @@
-"""Compose the README's picture: attacked photographs, their masks, the cleaned photographs.
+"""Compose the README's pictures: attacked photographs, their masks, the cleaned photographs.
 
-Run by hand, from the repository's root, on what ``lgs`` left::
+Run by hand, from the repository's root, on what ``make run`` left::
 
-    lgs clean sample_images -o cleaned --masks masks
-    python tests/make_readme_picture.py --images sample_images --masks masks --cleaned cleaned \
-        -o sample_images/.readme/lgs.jpg
+    python tests/make_readme_picture.py --images sample_images --masks results/found \
+        --cleaned results/repaired --labels "with a patch,found,repaired" \
+        -o sample_images/.readme/localize.jpg
+    python tests/make_readme_picture.py --images sample_images --masks results/masks \
+        --cleaned results/cleaned -o sample_images/.readme/lgs.jpg
 
 ``lgs`` passes over hidden folders, so the picture is no sample.
 """
@@ -17,7 +19,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 ROWS = ("coffee.jpg", "chelsea.jpg")
-LABELS = ("attacked", "mask", "cleaned")
+LABELS = "attacked,mask,cleaned"
 WIDTH, GAP, LABEL_HEIGHT = 1200, 12, 44
 CELL = ((WIDTH - 2 * GAP) // 3, (WIDTH - 2 * GAP) * 2 // 9)  # 3:2
 
@@ -47,7 +49,9 @@ def main() -> None:
     parser.add_argument("--masks", type=Path, required=True, metavar="DIR")
     parser.add_argument("--cleaned", type=Path, required=True, metavar="DIR")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--labels", default=LABELS, metavar="A,B,C")
     options = parser.parse_args()
+    labels = options.labels.split(",")
 
     height = LABEL_HEIGHT + len(ROWS) * CELL[1] + (len(ROWS) - 1) * GAP
     picture = Image.new("RGB", (WIDTH, height), "white")
@@ -55,7 +59,7 @@ def main() -> None:
     for column, folder in enumerate((options.images, options.masks, options.cleaned)):
         x = column * (CELL[0] + GAP)
         center = (x + CELL[0] // 2, LABEL_HEIGHT // 2)
-        draw.text(center, LABELS[column], "#222222", font, anchor="mm")
+        draw.text(center, labels[column], "#222222", font, anchor="mm")
         for row, name in enumerate(ROWS):
             y = LABEL_HEIGHT + row * (CELL[1] + GAP)
             picture.paste(cell(find(folder, name)), (x, y))
