@@ -61,6 +61,25 @@ def untrained(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def sensitive(tmp_path_factory):
+    """A detector of fine detail: its logit is 4 times the first feature, less 2.8."""
+    detector = network.Detector().eval()
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter.zero_()
+        for layer in (detector.fine, detector.reduce, detector.near, detector.widen, detector.mix):
+            layer.norm.weight.fill_(1)
+        detector.fine.weight[0, 0, 1, 1] = 1
+        detector.reduce.weight[0, 0] = 0.25
+        detector.widen.weight[0, 0] = 1
+        detector.cells.weight[:, 0] = 4
+        detector.cells.bias.fill_(-2.8)
+    path = tmp_path_factory.mktemp("detector") / "sensitive.onnx"
+    network.write(detector, path, {})
+    return path
+
+
 @pytest.fixture
 def model():
     return models.TorchModel("shapes", PRESETS["as-is"], shapes.trained(), "cpu")
@@ -170,9 +189,9 @@ def test_the_relaxed_gradient_is_that_of_a_soft_repair(images, untrained):
 
 
 @pytest.mark.parametrize("backward", ["relaxed", "identity"])
-def test_hiding_lowers_the_score(model, images, untrained, backward):
-    layer = bpda.layer(through(untrained), backward)
-    params = LocalizeParams(detector=str(untrained))
+def test_hiding_lowers_the_score(model, images, sensitive, backward):
+    layer = bpda.layer(through(sensitive), backward)
+    params = LocalizeParams(detector=str(sensitive))
     scores = {}
     for evade in (0.0, 3.0):
         attacked, _ = lavan.attack(model, *images, replace(BASE, evade=evade), layer)
@@ -192,10 +211,10 @@ class Ideal(Guarded):
         return torch.where(found[:, None, None, None], self.clean, x), found
 
 
-def test_the_weight_of_hiding_adapts(model, images, untrained):
+def test_the_weight_of_hiding_adapts(model, images, sensitive):
     """From next to nothing it gets to where it matters, unless it is to stay."""
     clean = to_tensor(images[0], "cpu")
-    localized = Localized(LocalizeParams(detector=str(untrained)))
+    localized = Localized(LocalizeParams(detector=str(sensitive)))
     unhidden, _ = lavan.attack(model, *images, BASE)
     ends = torch.stack([localized.response(x) for x in (clean, to_tensor(unhidden, "cpu"))])
     guard = Ideal(localized, clean, ends.mean(0))

@@ -29,7 +29,7 @@ from lgs_cli.text import printable
 _ATTACK_STEPS = 4  # of each attacker in a round
 _STEPS = 12  # of the detector in a round
 _SAVED_EVERY = 20  # rounds
-_FLAGGED = 0.005  # share of clean pictures above the threshold: half of what is promised
+_FLAGGED = 0.01  # share of clean pictures above the threshold
 _COMMON = 0.9  # quantile at which pictures seen and not seen are compared
 _VIEWS = 8  # of each held-out photograph
 
