@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import functools
 import io
 import json
 import os
@@ -52,6 +53,7 @@ def saved(image: Image.Image, form: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+@functools.cache  # an animated AVIF holds the second in which it was made
 def seeds() -> dict[str, bytes]:
     """Give one small real file of each kind of each format, by name."""
     exif = Image.Exif()
