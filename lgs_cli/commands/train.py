@@ -115,7 +115,6 @@ class _Bar:
     """How the training goes: a bar on a terminal, else a line now and then."""
 
     def __init__(self, params: TrainParams) -> None:
-        self._rounds = params.rounds
         self._start = self._said = time.monotonic()
         self._first: int | None = None
         self._bar: Any = None
