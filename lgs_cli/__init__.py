@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lgs_cli.defenses import DEFENSES, Cleaned, Defense
-    from lgs_cli.defenses.params import LgsParams
+    from lgs_cli.defenses import DEFENSES
+    from lgs_cli.defenses.defense import Cleaned, Defense
+    from lgs_cli.defenses.lgs import LgsParams
 
 __version__ = "0.1.0"
 
@@ -20,9 +21,9 @@ __all__ = ["DEFENSES", "Cleaned", "Defense", "LgsParams", "__version__", "lgs"]
 
 _HOMES = {
     "DEFENSES": "lgs_cli.defenses",
-    "Cleaned": "lgs_cli.defenses",
-    "Defense": "lgs_cli.defenses",
-    "LgsParams": "lgs_cli.defenses.params",
+    "Cleaned": "lgs_cli.defenses.defense",
+    "Defense": "lgs_cli.defenses.defense",
+    "LgsParams": "lgs_cli.defenses.lgs",
 }
 
 
@@ -61,7 +62,7 @@ def lgs(image: NDArray[Any], params: LgsParams | None = None) -> tuple[NDArray[A
     Naseer, Khan, Porikli, "Local Gradients Smoothing", WACV 2019, arXiv 1807.01216.
     """
     from lgs_cli.defenses import DEFENSES
-    from lgs_cli.defenses.params import LgsParams
+    from lgs_cli.defenses.lgs import LgsParams
 
     cleaned = DEFENSES["lgs"].apply(image, params or LgsParams(), with_mask=True)
     assert cleaned.mask is not None

@@ -10,7 +10,7 @@ from typing import NoReturn
 from lgs_cli import signals
 
 # Commands that start workers, and what these need besides what they all need.
-_WORKERS = {"clean": (), "scan": ("lgs_cli.scan", "lgs_cli.defenses.localize")}
+_WORKERS = {"clean": (), "scan": ("lgs_cli.batch.scan", "lgs_cli.defenses.localize")}
 
 # Words with which they start none, or need not.
 _WITHOUT_WORKERS = {"-h", "--help", "-n", "--dry-run", "-"}
@@ -25,7 +25,7 @@ def main() -> NoReturn:
             # OpenCV takes as long to load as all the rest, so it loads beside it.
             command = sys.argv[1] if len(sys.argv) > 1 else ""
             if command in _WORKERS and not _WITHOUT_WORKERS.intersection(sys.argv):
-                from lgs_cli import forkserver
+                from lgs_cli.batch import forkserver
 
                 for _ in range(2):  # a signal may cut short one of them, and comes once
                     stack.callback(forkserver.discard)

@@ -12,7 +12,7 @@ import click
 
 from lgs_cli import __version__
 from lgs_cli.errors import LgsError, missing_library
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 
 def run() -> int:

@@ -8,7 +8,7 @@ import hashlib
 import os
 
 from lgs_cli.errors import ImageError, StorageError
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 # What no other file of the same run would be spared.
 _DISK_ERRORS = {

@@ -97,14 +97,14 @@ def test_a_crash_among_many_quick_images_costs_one(tmp_path: Path) -> None:
 
 _RUNS = """
 import os, sys
-from lgs_cli import batch
+from lgs_cli.batch import pool
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.pipeline import Job, Settings
+from lgs_cli.batch.pipeline import Job, Settings
 
 workers, *paths = sys.argv[1:]
 jobs = [Job(place, path, path + ".out.png") for place, path in enumerate(paths)]
 for _ in range(3):
-    results = list(batch.run(jobs, Settings(parse_chain("lgs")), batch.Limits(int(workers))))
+    results = list(pool.run(jobs, Settings(parse_chain("lgs")), pool.Limits(int(workers))))
     assert [result.status for result in results] == ["done"] * len(jobs)
     print(len(os.listdir("/proc/self/fd")))
 """

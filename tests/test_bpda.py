@@ -8,7 +8,7 @@ from pictures import DATA
 from PIL import Image
 
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation.settings import parse_defense
 

@@ -4,7 +4,10 @@ import pytest
 
 from lgs_cli.defenses import DEFENSES
 from lgs_cli.defenses.chain import describe, method_name, parse_chain
-from lgs_cli.defenses.params import JpegParams, LgsParams, MedianParams, NlmParams
+from lgs_cli.defenses.jpeg import JpegParams
+from lgs_cli.defenses.lgs import LgsParams
+from lgs_cli.defenses.median import MedianParams
+from lgs_cli.defenses.nlm import NlmParams
 
 
 def parts(chain):

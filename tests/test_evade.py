@@ -16,7 +16,7 @@ from PIL import Image
 
 from lgs_cli.defenses import DEFENSES, localize
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import craft, dataset, models, score
 from lgs_cli.evaluation.settings import (

@@ -18,7 +18,7 @@ from onnx_by_hand import channel_means
 from PIL import Image
 
 from lgs_cli.defenses.chain import Step
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
 from lgs_cli.evaluation import attacks, dataset, models, score, table, tune, tuning
 from lgs_cli.evaluation.attacks import Attacked

@@ -533,7 +533,7 @@ def test_interrupt_is_not_swallowed(rgb: np.ndarray, monkeypatch: Any) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lgs_cli.image_io.tiff.decode", interrupted)
+    monkeypatch.setattr("lgs_cli.image_io.formats.tiff.decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         decode(pillow(rgb, "TIFF"))
 

@@ -21,7 +21,7 @@ from image_files import (
 from PIL import Image
 
 from lgs_cli.image_io import decode, encode, losses
-from lgs_cli.image_io.png import encode_png
+from lgs_cli.image_io.formats.png import encode_png
 
 
 def test_palette_becomes_rgb(rgb: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from pictures import DTYPES, noise, photograph
 from PIL import Image
 
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import JpegParams
+from lgs_cli.defenses.jpeg import JpegParams
 
 JPEG = DEFENSES["jpeg"]
 

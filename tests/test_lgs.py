@@ -19,8 +19,7 @@ from reference import (
 )
 
 from lgs_cli.defenses import lgs
-from lgs_cli.defenses.lgs import apply
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.lgs import LgsParams, apply
 
 # One level of the integers; for floats the precision of the float32 mask, or of float16 itself.
 TOLERANCE = {"uint8": 1, "uint16": 1, "float16": 1e-3, "float32": 1e-6, "float64": 1e-6}
@@ -290,7 +289,7 @@ MEMORY = r"""
 import re, sys
 import numpy as np
 from lgs_cli.defenses.lgs import apply
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.lgs import LgsParams
 
 def peak():
     # Not getrusage: what it tells, a process inherits from the one that started it.

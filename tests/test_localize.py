@@ -19,7 +19,7 @@ from PIL import Image
 from skimage import data as shipped
 
 from lgs_cli.defenses import DEFENSES, localize, regions
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.defenses.localize import LocalizeParams
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_images"
 MAGENTA = (255, 0, 255)

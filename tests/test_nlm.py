@@ -6,7 +6,7 @@ import pytest
 from pictures import noise, photograph
 
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import NlmParams
+from lgs_cli.defenses.nlm import NlmParams
 
 NLM = DEFENSES["nlm"]
 

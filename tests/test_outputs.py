@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from lgs_cli import outputs
+from lgs_cli.batch import outputs
+from lgs_cli.batch.outputs import Outputs
 from lgs_cli.errors import UsageError
-from lgs_cli.files import Source
-from lgs_cli.outputs import Outputs
+from lgs_cli.inputs import Source
 
 
 @pytest.fixture(autouse=True)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lgs_cli import page
-from lgs_cli.defenses import Region
+from lgs_cli.defenses.defense import Region
 from lgs_cli.errors import LgsError
-from lgs_cli.page import Entry, Run, read_run, render, thumbnails
+from lgs_cli.report import page
+from lgs_cli.report.page import Entry, Run, read_run, render, thumbnails
 
 ATTACKED = Path(__file__).resolve().parents[2] / "shared" / "data" / "attacked"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

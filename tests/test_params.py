@@ -6,16 +6,14 @@ from functools import partial
 import pytest
 
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import (
-    BitDepthParams,
-    JpegParams,
-    LgsParams,
-    LocalizeParams,
-    MedianParams,
-    NlmParams,
-    TvmParams,
-    valid_range,
-)
+from lgs_cli.defenses.bit_depth import BitDepthParams
+from lgs_cli.defenses.jpeg import JpegParams
+from lgs_cli.defenses.lgs import LgsParams
+from lgs_cli.defenses.localize import LocalizeParams
+from lgs_cli.defenses.median import MedianParams
+from lgs_cli.defenses.nlm import NlmParams
+from lgs_cli.defenses.tvm import TvmParams
+from lgs_cli.params import valid_range
 
 EVERY_PARAMETER = [
     pytest.param(defense.params, spec, id=f"{name}-{spec.name}")

@@ -8,8 +8,8 @@ from conftest import files_below
 from PIL import Image
 from reference import local_gradients_smoothing
 
+from lgs_cli.batch.pipeline import Job, Settings, defend, process
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.pipeline import Job, Settings, defend, process
 
 LGS = parse_chain("lgs")
 
@@ -95,9 +95,9 @@ def test_whatever_goes_wrong_is_a_failed_result(tmp_path, photographs, monkeypat
     def broken(*args, **kwargs):
         raise RuntimeError("one\nthing  or another")
 
-    monkeypatch.setattr("lgs_cli.pipeline.defend", broken)
+    monkeypatch.setattr("lgs_cli.batch.pipeline.defend", broken)
     assert run(tmp_path, "a.png").error == "RuntimeError: one thing or another"
-    monkeypatch.setattr("lgs_cli.pipeline.defend", lambda *a, **k: np.empty(1 << 56))
+    monkeypatch.setattr("lgs_cli.batch.pipeline.defend", lambda *a, **k: np.empty(1 << 56))
     assert run(tmp_path, "a.png").error == "not enough memory"
 
 
@@ -107,7 +107,7 @@ def test_a_missing_library_ends_the_run(tmp_path, photographs, monkeypatch):
     def missing(*args, **kwargs):
         raise ImportError("libGL.so.1: cannot open shared object file")
 
-    monkeypatch.setattr("lgs_cli.pipeline.defend", missing)
+    monkeypatch.setattr("lgs_cli.batch.pipeline.defend", missing)
     result = run(tmp_path, "a.png")
     assert result.fatal
     assert result.error == "OpenCV needs libGL.so from the system: apt-get install libgl1"

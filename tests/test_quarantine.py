@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import files_below
 
+from lgs_cli.batch.quarantine import Quarantine
 from lgs_cli.errors import ImageError
-from lgs_cli.files import Source
-from lgs_cli.quarantine import Quarantine
+from lgs_cli.inputs import Source
 
 
 @pytest.fixture

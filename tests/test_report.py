@@ -5,10 +5,10 @@ import os
 
 import pytest
 
-from lgs_cli.defenses import Region
+from lgs_cli.batch.job import Result
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.job import Result
-from lgs_cli.report import (
+from lgs_cli.defenses.defense import Region
+from lgs_cli.report.summary import (
     JsonLines,
     Report,
     ScanReport,
@@ -17,7 +17,7 @@ from lgs_cli.report import (
     scan_text,
     short_score,
 )
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 DONE = Result(
     3, "in/a.jpg", "out/a.jpg", "m/a.png", width=500, height=375, format="jpeg", coverage=0.125,

@@ -12,10 +12,10 @@ import pytest
 from shell import image, images, leftovers, lgs, records, started, tree
 
 from lgs_cli import image_io
-from lgs_cli import manifest as manifests
+from lgs_cli.batch import manifest as manifests
+from lgs_cli.batch.manifest import Manifest
+from lgs_cli.batch.pipeline import Job, Settings, process
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.manifest import Manifest
-from lgs_cli.pipeline import Job, Settings, process
 from lgs_cli.storage import temporary_path
 
 OLD = 1_600_000_000_123_456_789

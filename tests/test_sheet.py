@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lgs_cli.sheet import Cell, Label, make_sheet
+from lgs_cli.report.sheet import Cell, Label, make_sheet
 
 ATTACKED = Path(__file__).resolve().parents[2] / "shared" / "data" / "attacked"
 PARAMS = ("smoothing 2.3", "threshold 0.1", "block size 15", "overlap 5")

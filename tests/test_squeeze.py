@@ -6,7 +6,8 @@ from pictures import DTYPES, SHAPES, noise, photograph
 from scipy import ndimage
 
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import BitDepthParams, MedianParams
+from lgs_cli.defenses.bit_depth import BitDepthParams
+from lgs_cli.defenses.median import MedianParams
 
 BIT_DEPTH, MEDIAN = DEFENSES["bit-depth"], DEFENSES["median"]
 PLAIN_SHAPES = [shape for shape in SHAPES if len(shape) == 2 or shape[2] in (1, 3)]
@@ -78,7 +79,7 @@ def test_median_of_a_photograph_is_that_of_scipy(window):
 
 
 def test_median_over_several_bands_is_that_of_scipy(monkeypatch):
-    monkeypatch.setattr("lgs_cli.defenses.squeeze.BAND_VALUES", 3 * 40 * 16)
+    monkeypatch.setattr("lgs_cli.defenses.median.BAND_VALUES", 3 * 40 * 16)
     image = noise((50, 40), "uint16", seed=4)
     cleaned = MEDIAN.apply(image, MedianParams(window=4)).image
     np.testing.assert_array_equal(cleaned, scipy_median(image, 4))

@@ -7,8 +7,7 @@ from scipy.optimize import minimize as scipy_minimize
 from skimage.restoration import denoise_tv_chambolle
 
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import TvmParams
-from lgs_cli.defenses.tvm import draw_kept, minimize
+from lgs_cli.defenses.tvm import TvmParams, draw_kept, minimize
 
 TVM = DEFENSES["tvm"]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lgs_cli.evaluation.options import (
+from lgs_cli.commands.model_options import (
     FILE,
     labels_option,
     load_model,
@@ -18,7 +18,7 @@ from lgs_cli.evaluation.options import (
     take_params,
 )
 from lgs_cli.evaluation.settings import BACKWARDS, LavanParams, PatchParams, parse_defense
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -10,27 +10,27 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import click
 
-from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
-from lgs_cli.formats import FORMATS, MASK_STYLES
-from lgs_cli.options import Location, chosen_chain, cores, defense_options
-from lgs_cli.progress import Progress
-from lgs_cli.report import Report, describe_result
-from lgs_cli.run_options import (
+from lgs_cli.commands.defense_options import Location, chosen_chain, cores, defense_options
+from lgs_cli.commands.progress import Progress
+from lgs_cli.commands.run_options import (
     allowed_failures,
     failure_options,
     listed,
     selection_options,
     worker_options,
 )
-from lgs_cli.text import printable
+from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
+from lgs_cli.formats import FORMATS, MASK_STYLES
+from lgs_cli.report.summary import Report, describe_result
+from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
-    from lgs_cli.files import Source
-    from lgs_cli.job import Result
-    from lgs_cli.manifest import Manifest
-    from lgs_cli.outputs import Outputs
-    from lgs_cli.pipeline import Settings
-    from lgs_cli.report import JsonLines
+    from lgs_cli.batch.job import Result
+    from lgs_cli.batch.manifest import Manifest
+    from lgs_cli.batch.outputs import Outputs
+    from lgs_cli.batch.pipeline import Settings
+    from lgs_cli.inputs import Source
+    from lgs_cli.report.summary import JsonLines
 
 WRITABLE = [form.name for form in FORMATS.values() if form.writable]
 
@@ -84,7 +84,7 @@ def clean(inputs: tuple[str, ...], output: str, **options: Any) -> int:
       find . -name '*.png' -print0 | lgs clean --files-from - -0 -o cleaned
       curl -s https://example.org/a.jpg | lgs clean - -o - > a.jpg
     """  # noqa: D301 - click reads the backspace
-    from lgs_cli.pipeline import Settings
+    from lgs_cli.batch.pipeline import Settings
 
     chain = chosen_chain(options)
     form = options.pop("format")
@@ -109,7 +109,7 @@ def clean(inputs: tuple[str, ...], output: str, **options: Any) -> int:
 def _filter(settings: Settings) -> int:
     """Clean one image from stdin to stdout."""
     from lgs_cli import image_io
-    from lgs_cli.pipeline import clean as clean_picture
+    from lgs_cli.batch.pipeline import clean as clean_picture
 
     data = sys.stdin.buffer.read()
     try:
@@ -126,12 +126,12 @@ def _clean_files(
     inputs: tuple[str, ...], output: str, settings: Settings, options: dict[str, Any]
 ) -> int:
     """Clean files and directories into a directory."""
-    from lgs_cli.batch import Limits
-    from lgs_cli.files import Selection, find
-    from lgs_cli.manifest import Manifest
-    from lgs_cli.outputs import Outputs
-    from lgs_cli.report import JsonLines
-    from lgs_cli.run import clean_all
+    from lgs_cli.batch.manifest import Manifest
+    from lgs_cli.batch.outputs import Outputs
+    from lgs_cli.batch.pool import Limits
+    from lgs_cli.batch.run import clean_all
+    from lgs_cli.inputs import Selection, find
+    from lgs_cli.report.summary import JsonLines
 
     more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:

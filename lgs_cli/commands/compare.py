@@ -12,10 +12,10 @@ import click
 from lgs_cli.defenses.chain import Chain, describe, parse_chain
 from lgs_cli.errors import ImageError, UsageError
 from lgs_cli.formats import FORMATS, MAX_PIXELS
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
-    from lgs_cli.sheet import Cell, Label
+    from lgs_cli.report.sheet import Cell, Label
 
 _METHODS = ("lgs", "jpeg", "tvm", "bit-depth", "median")
 
@@ -78,7 +78,7 @@ def _write_sheet(
 ) -> None:
     from PIL import Image
 
-    from lgs_cli.sheet import Label, make_sheet
+    from lgs_cli.report.sheet import Label, make_sheet
     from lgs_cli.storage import write
 
     rows: list[Label] = []
@@ -110,8 +110,8 @@ def _row(
     import numpy as np
 
     from lgs_cli import image_io
-    from lgs_cli.pipeline import defend
-    from lgs_cli.sheet import Cell, Label
+    from lgs_cli.batch.pipeline import defend
+    from lgs_cli.report.sheet import Cell, Label
     from lgs_cli.visualize import upright
 
     try:

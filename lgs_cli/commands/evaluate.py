@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from lgs_cli.errors import UsageError
-from lgs_cli.evaluation.options import (
+from lgs_cli.commands.model_options import (
     FILE,
     labels_option,
     load_model,
@@ -17,10 +16,11 @@ from lgs_cli.evaluation.options import (
     progress_bar,
     take_params,
 )
+from lgs_cli.errors import UsageError
 from lgs_cli.evaluation.settings import ATTACKS, EvaluateParams, parse_attack, parse_defense
 from lgs_cli.evaluation.table import FORMATS
 from lgs_cli.evaluation.table import write as write_table
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 
 @click.command()

@@ -7,8 +7,9 @@ from dataclasses import fields
 
 import click
 
-from lgs_cli.defenses import DEFENSES, Defense
-from lgs_cli.defenses.params import valid_range
+from lgs_cli.defenses import DEFENSES
+from lgs_cli.defenses.defense import Defense
+from lgs_cli.params import valid_range
 
 
 @click.command()

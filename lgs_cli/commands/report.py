@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lgs_cli.errors import UsageError
-from lgs_cli.text import counted, printable
+from lgs_cli.wording import counted, printable
 
 
 @click.command()
@@ -39,7 +39,7 @@ def report(run: str, output: str, limit: int) -> None:
       lgs report run.jsonl -o report.html
       lgs scan photos --json | lgs report - -o report.html
     """  # noqa: D301 - click reads the backspace
-    from lgs_cli import page
+    from lgs_cli.report import page
     from lgs_cli.storage import write
 
     if output != "-" and os.path.realpath(run) == os.path.realpath(output):

@@ -11,25 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lgs_cli.defenses.params import LocalizeParams, valid_range
-from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
-from lgs_cli.options import Location, cores, try_detector
-from lgs_cli.progress import Progress
-from lgs_cli.report import ScanReport, scan_json, scan_text
-from lgs_cli.run_options import (
+from lgs_cli.commands.defense_options import Location, cores, try_detector
+from lgs_cli.commands.progress import Progress
+from lgs_cli.commands.run_options import (
     allowed_failures,
     failure_options,
     listed,
     selection_options,
     worker_options,
 )
-from lgs_cli.text import printable
+from lgs_cli.defenses.localize import LocalizeParams
+from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
+from lgs_cli.params import valid_range
+from lgs_cli.report.summary import ScanReport, scan_json, scan_text
+from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
-    from lgs_cli.files import Source
-    from lgs_cli.job import Result
-    from lgs_cli.quarantine import Quarantine
-    from lgs_cli.scan import ScanSettings
+    from lgs_cli.batch.job import Result
+    from lgs_cli.batch.quarantine import Quarantine
+    from lgs_cli.batch.scan import ScanSettings
+    from lgs_cli.inputs import Source
 
 _FOUND = 5  # the exit code
 _SPECS = {spec.name: spec for spec in fields(LocalizeParams)}
@@ -94,7 +95,7 @@ def scan(inputs: tuple[str, ...], **options: Any) -> int:
                 5 a patch was found, with --exit-code, whatever else happened
                 2, 3, 130, 143 as 'lgs --help' says
     """  # noqa: D301 - click reads the backspace
-    from lgs_cli.scan import ScanSettings
+    from lgs_cli.batch.scan import ScanSettings
 
     params = _params(options["threshold"], options["detector"])
     settings = ScanSettings(params, options["max_pixels"])
@@ -123,7 +124,7 @@ def _params(threshold: float, detector: str | None) -> LocalizeParams:
 
 def _scan_stdin(settings: ScanSettings, options: dict[str, Any]) -> int:
     """Look at one image from stdin."""
-    from lgs_cli.job import Job
+    from lgs_cli.batch.job import Job
 
     result = settings.do_data(Job(0, "-"), sys.stdin.buffer.read())
     return _follow([result], [], None, options)
@@ -131,10 +132,10 @@ def _scan_stdin(settings: ScanSettings, options: dict[str, Any]) -> int:
 
 def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[str, Any]) -> int:
     """Look at files and directories."""
-    from lgs_cli.batch import Limits
-    from lgs_cli.files import Selection, find
-    from lgs_cli.quarantine import Quarantine
-    from lgs_cli.run import scan_all
+    from lgs_cli.batch.pool import Limits
+    from lgs_cli.batch.quarantine import Quarantine
+    from lgs_cli.batch.run import scan_all
+    from lgs_cli.inputs import Selection, find
 
     more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from lgs_cli.commands.model_options import FILE, params_options, take_params
 from lgs_cli.errors import ImageError, NoImagesError, UsageError
-from lgs_cli.evaluation.options import FILE, params_options, take_params
 from lgs_cli.evaluation.settings import PRESETS, Preprocessing, TrainParams
-from lgs_cli.text import counted, printable
+from lgs_cli.wording import counted, printable
 
 _LEAST_PHOTOS = 8
 

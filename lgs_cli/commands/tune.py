@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lgs_cli.evaluation.options import (
+from lgs_cli.commands.model_options import (
     FILE,
     labels_option,
     load_model,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple, get_type_hints
 
-from lgs_cli.defenses import DEFENSES, Defense
-from lgs_cli.defenses.params import Params
+from lgs_cli.defenses import DEFENSES
+from lgs_cli.defenses.defense import Defense
+from lgs_cli.params import Params
 
 
 class Step(NamedTuple):

@@ -7,17 +7,38 @@ OpenCV's: the same library as Pillow's, with fewer copies on the way.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from lgs_cli.defenses import Cleaned
-from lgs_cli.defenses.params import JpegParams
+from lgs_cli.defenses.defense import Cleaned, Defense
 from lgs_cli.defenses.pixels import finish, from_uint8, split_alpha, to_uint8
+from lgs_cli.lazy import cv2, np
+from lgs_cli.params import Params, parameter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LONGEST_SIDE = 65500
+
+
+@dataclass(frozen=True)
+class JpegParams(Params):
+    """Parameters of JPEG compression.
+
+    Attributes
+    ----------
+    quality : int
+        The codec's quality, 1 (coarsest) to 100.
+
+    References
+    ----------
+    Dziugaite, Ghahramani, Roy, "A study of the effect of JPG compression on adversarial images",
+    arXiv 1608.00853; Guo et al., arXiv 1711.00117, section 4.2.
+    """
+
+    quality: int = parameter(
+        30, "JPEG quality; lower removes more.", at_least=1, at_most=100
+    )  # fmt: skip
 
 
 def apply(image: NDArray[Any], params: JpegParams, *, with_mask: bool = False) -> Cleaned:
@@ -54,3 +75,6 @@ def apply(image: NDArray[Any], params: JpegParams, *, with_mask: bool = False) -
     return finish(
         image, from_uint8(np.asarray(decoded, np.uint8), color.dtype), with_mask=with_mask
     )
+
+
+DEFENSE = Defense("jpeg", "JPEG compression", ("1608.00853", "1711.00117"), JpegParams, apply)

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
-
-from lgs_cli.defenses import Cleaned
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.defense import Cleaned, Defense
 from lgs_cli.defenses.pixels import full_scale, split_alpha
+from lgs_cli.lazy import cv2, np
+from lgs_cli.params import Params, parameter
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 # A band's planes, differences and magnitudes take about 10 bytes a pixel and stay in the cache;
 # smaller ones pay more for the calls than they save.
@@ -30,6 +31,44 @@ BAND_PIXELS = 320_000
 
 # Larger buffers are given back after each image.
 KEPT_BYTES = 1 << 27
+
+
+@dataclass(frozen=True)
+class LgsParams(Params):
+    """Parameters of Local Gradients Smoothing, with the defaults of the paper's experiments.
+
+    Attributes
+    ----------
+    smoothing : float
+        Smoothing factor λ, at least 0.
+    threshold : float
+        Threshold γ on a block's mean normalized gradient magnitude, in [0, 1].
+    block_size : int
+        Block size τ in pixels, 1 to 100,000.
+    overlap : int
+        Overlap o of neighboring blocks in pixels, at least 0 and less than ``block_size``.
+
+    References
+    ----------
+    Naseer, Khan, Porikli, "Local Gradients Smoothing", WACV 2019, arXiv 1807.01216, section 3.2.
+    """
+
+    smoothing: float = parameter(
+        2.3, "Smoothing factor λ: how strongly gradients are suppressed.", at_least=0
+    )
+    threshold: float = parameter(
+        0.1, "Threshold γ on a block's mean gradient, above which it is smoothed.",
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    block_size: int = parameter(15, "Block size τ in pixels.", at_least=1, at_most=100_000)
+    overlap: int = parameter(5, "Overlap o of neighboring blocks in pixels.", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.overlap >= self.block_size:
+            raise ValueError(
+                f"overlap is {self.overlap}; valid is less than block_size ({self.block_size})"
+            )
 
 
 def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) -> Cleaned:
@@ -319,3 +358,6 @@ class _Buffers(threading.local):
 
 
 _scratch = _Buffers()
+
+
+DEFENSE = Defense("lgs", "Local Gradients Smoothing", ("1807.01216",), LgsParams, apply)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 import math
 import os
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from lgs_cli.defenses import Cleaned, Region
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.defenses.defense import Cleaned, Defense, Region
 from lgs_cli.defenses.pixels import split_alpha, to_uint8
 from lgs_cli.defenses.regions import SUREST, Found, find_regions, probability
 from lgs_cli.defenses.repair import repair
+from lgs_cli.lazy import cv2, np
+from lgs_cli.params import Params, choice, parameter, text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SHORT_SIDE = 240
 """Length in pixels to which the shorter side of larger pictures is reduced for the network."""
@@ -68,6 +69,52 @@ def find(image: NDArray[Any], params: LocalizeParams) -> Findings:
     split_alpha(image)
     score, found = _look(image, params)
     return Findings(score, tuple(one.region for one in found))
+
+
+def _is_detector(path: str) -> bool:
+    return not path or os.path.isfile(path)
+
+
+@dataclass(frozen=True)
+class LocalizeParams(Params):
+    """Parameters of finding patches and repairing the picture.
+
+    Attributes
+    ----------
+    threshold : float
+        Score from which on a patch counts as found, in [0, 1]. Lower finds more patches and more
+        that are none.
+    fill : str
+        What takes the place of a patch: ``inpaint`` continues the picture into it, ``blur`` and
+        ``mean`` use the colors around it.
+    detector : str
+        Path of a detector that ``lgs train`` has made; empty: the one that comes with lgs.
+
+    References
+    ----------
+    Telea, "An Image Inpainting Technique Based on the Fast Marching Method", 2004.
+    """
+
+    threshold: float = parameter(
+        0.5, "Score from which on a patch counts as found.", at_least=0, at_most=1
+    )
+    fill: str = choice("inpaint", "What takes the place of a patch.", "inpaint", "blur", "mean")
+    detector: str = text(
+        "", "Another detector, made by lgs train, than the one that comes with lgs.",
+        "an .onnx file that is there", _is_detector,
+    )  # fmt: skip
+
+    @property
+    def detector_path(self) -> str:
+        """The file of the detector in use."""
+        return self.detector or os.path.join(os.path.dirname(__file__), "detector.onnx")
+
+    def fingerprint(self) -> str:
+        """Return the digest of the detector in use."""
+        import hashlib
+
+        with open(self.detector_path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
 
 
 def apply(image: NDArray[Any], params: LocalizeParams, *, with_mask: bool = False) -> Cleaned:
@@ -187,10 +234,12 @@ def reduced(image: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int]]:
     return np.ascontiguousarray(small), extent
 
 
-_levels = np.arange(256) / 255
-_NEAR_AN_END = np.rint(
-    255 * (np.maximum(1 - _levels / 0.06, 0) + np.maximum(1 - (1 - _levels) / 0.06, 0))
-).astype(np.uint8)
+@functools.lru_cache(maxsize=1)
+def _near_an_end() -> NDArray[Any]:
+    """Return for each 8-bit value how near it is to black or white, 0 to 255."""
+    levels = np.arange(256) / 255
+    nearness = np.maximum(1 - levels / 0.06, 0) + np.maximum(1 - (1 - levels) / 0.06, 0)
+    return np.asarray(np.rint(255 * nearness), np.uint8)
 
 
 def features(small: NDArray[Any]) -> NDArray[Any]:
@@ -244,7 +293,7 @@ def features(small: NDArray[Any]) -> NDArray[Any]:
     np.log(logs, out=logs)
     logs *= 0.5
     logs += 1.5
-    ends = _quarter(cv2.LUT(small, _NEAR_AN_END))
+    ends = _quarter(cv2.LUT(small, _near_an_end()))
     maps[8] = ends @ np.full(3, 2 / (3 * 255), np.float32)
     means = _quarter(small)
     means *= 3 / 255
@@ -324,3 +373,6 @@ def _network(path: str, mtime_ns: int, size: int) -> Any:
     if shape != (1, 4, 4, 4):
         raise ValueError(f"{path} is no detector of this version")
     return network
+
+
+DEFENSE = Defense("localize", "Find patches and repair the picture", (), LocalizeParams, apply)

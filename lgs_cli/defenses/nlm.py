@@ -6,15 +6,52 @@ strength for lightness and color; gray as it is.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from lgs_cli.defenses import Cleaned
-from lgs_cli.defenses.params import NlmParams
+from lgs_cli.defenses.defense import Cleaned, Defense
 from lgs_cli.defenses.pixels import finish, from_uint8, split_alpha, to_uint8
+from lgs_cli.lazy import cv2, np
+from lgs_cli.params import Params, parameter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class NlmParams(Params):
+    """Parameters of non-local means, with the defaults of feature squeezing on ImageNet (11-3-4).
+
+    Attributes
+    ----------
+    strength : float
+        Filter strength h, 0 to 255, in steps of 8-bit pixels; the same for lightness and color.
+    patch_size : int
+        Side of the compared patches in pixels, odd, 1 to 21.
+    search_window : int
+        Side of the window in which patches are sought, in pixels, odd, 1 to 41.
+
+    References
+    ----------
+    Xu, Evans, Qi, "Feature Squeezing", NDSS 2018, arXiv 1704.01155, section on spatial smoothing;
+    Buades, Coll, Morel, "A non-local algorithm for image denoising", CVPR 2005.
+    """
+
+    strength: float = parameter(
+        4, "Filter strength h, in steps of 8-bit pixels.", at_least=0, at_most=255
+    )  # fmt: skip
+    patch_size: int = parameter(
+        3, "Side of the compared patches in pixels, odd.", at_least=1, at_most=21
+    )  # fmt: skip
+    search_window: int = parameter(
+        11, "Side of the searched window in pixels, odd.", at_least=1, at_most=41
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("patch_size", "search_window"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; valid is an odd number")
 
 
 def apply(image: NDArray[Any], params: NlmParams, *, with_mask: bool = False) -> Cleaned:
@@ -54,3 +91,6 @@ def apply(image: NDArray[Any], params: NlmParams, *, with_mask: bool = False) ->
     return finish(
         image, from_uint8(np.asarray(smoothed, np.uint8), color.dtype), with_mask=with_mask
     )
+
+
+DEFENSE = Defense("nlm", "Non-local means", ("1704.01155",), NlmParams, apply)

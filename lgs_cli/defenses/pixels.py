@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from lgs_cli.defenses.defense import Cleaned
+from lgs_cli.lazy import cv2, np
 
-from lgs_cli.defenses import Cleaned
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def full_scale(dtype: np.dtype[Any]) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from lgs_cli.defenses.defense import Region
+from lgs_cli.lazy import cv2, np
 
-from lgs_cli.defenses import Region
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CELL = 4
 _HYSTERESIS = 2.0  # logits below the level to which a region grows

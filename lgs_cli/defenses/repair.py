@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from lgs_cli.defenses.pixels import full_scale, split_alpha
+from lgs_cli.lazy import cv2, np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Window = tuple[slice, slice]
 

@@ -22,15 +22,54 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from lgs_cli.defenses import Cleaned
-from lgs_cli.defenses.params import TvmParams
+from lgs_cli.defenses.defense import Cleaned, Defense
 from lgs_cli.defenses.pixels import finish, full_scale, split_alpha
+from lgs_cli.lazy import cv2, np
+from lgs_cli.params import Params, parameter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TvmParams(Params):
+    """Parameters of Total Variance Minimization, with the defaults of the paper's own code.
+
+    Attributes
+    ----------
+    drop_rate : float
+        Probability p with which a pixel's channel is dropped before the reconstruction, 0 to 0.99;
+        0 is plain total variation denoising.
+    weight : float
+        Weight λ of the total variation, 0.000001 to 100, for pixels in [0, 1].
+    iterations : int
+        Iterations of the solver, 1 to 100000.
+    seed : int
+        Seed of the dropped pixels, at least 0. The image's content seeds them too, so one seed
+        drops other pixels in every image, and the same ones in every run.
+
+    References
+    ----------
+    Guo, Rana, Cissé, van der Maaten, "Countering Adversarial Images Using Input Transformations",
+    ICLR 2018, arXiv 1711.00117, section 4.3.
+    """
+
+    drop_rate: float = parameter(
+        0.5, "Probability that a pixel is dropped; 0 denoises without dropping.",
+        at_least=0, at_most=0.99,
+    )  # fmt: skip
+    weight: float = parameter(
+        0.03, "Weight λ of the total variation; higher is flatter.", at_least=1e-6, at_most=100
+    )
+    iterations: int = parameter(
+        100, "Iterations of the solver; more is closer to the minimum.", at_least=1, at_most=100_000
+    )
+    seed: int = parameter(
+        0, "Seed of the dropped pixels, together with the image's content.", at_least=0
+    )  # fmt: skip
 
 
 def apply(image: NDArray[Any], params: TvmParams, *, with_mask: bool = False) -> Cleaned:
@@ -186,3 +225,6 @@ def _fill(
     mean[~reached] = channel[kept].mean()
     np.copyto(mean, channel, where=kept)
     return mean
+
+
+DEFENSE = Defense("tvm", "Total Variance Minimization", ("1711.00117",), TvmParams, apply)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lgs_cli import storage
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import dataset
-from lgs_cli.image_io.png import encode_png
-from lgs_cli.text import printable
+from lgs_cli.image_io.formats.png import encode_png
+from lgs_cli.wording import printable
 
 RECORDS = "attacks.jsonl"
 TRAINED = "patch.png"

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from lgs_cli.defenses.chain import Chain, Step
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation.localized import Guarded, Localized
 from lgs_cli.evaluation.models import to_pixels, to_tensor

@@ -17,8 +17,8 @@ from lgs_cli.evaluation.dataset import Images, Photograph
 from lgs_cli.evaluation.models import Model, require_gradients
 from lgs_cli.evaluation.pasting import Patch
 from lgs_cli.evaluation.settings import LavanParams, PatchParams, hides_from
-from lgs_cli.image_io.png import encode_png
-from lgs_cli.text import printable
+from lgs_cli.image_io.formats.png import encode_png
+from lgs_cli.wording import printable
 
 
 def patches(

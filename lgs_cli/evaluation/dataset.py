@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lgs_cli import files, image_io
+from lgs_cli import image_io
+from lgs_cli import inputs as files
 from lgs_cli.defenses.pixels import split_alpha
 from lgs_cli.errors import ImageError, NoImagesError, UsageError
 from lgs_cli.evaluation.settings import Preprocessing
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 
 @dataclass(frozen=True)

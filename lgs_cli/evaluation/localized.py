@@ -12,11 +12,11 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from torch import Tensor
 
 from lgs_cli.defenses import localize
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation.detector import network
 from lgs_cli.evaluation.models import to_pixels, to_tensor
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 # Width of the soft mask, in logits.
 _WIDTH = 1.0

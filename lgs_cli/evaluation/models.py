@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lgs_cli.errors import LgsError, MissingExtraError, UsageError
 from lgs_cli.evaluation.settings import Preprocessing
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
     from torch import Tensor

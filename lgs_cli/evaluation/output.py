@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lgs_cli import storage
 from lgs_cli.errors import UsageError
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 
 def refuse_overwriting(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:

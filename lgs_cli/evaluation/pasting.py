@@ -20,7 +20,7 @@ from lgs_cli.evaluation.defended import clean
 from lgs_cli.evaluation.models import Model
 from lgs_cli.evaluation.settings import PatchParams
 from lgs_cli.formats import SUFFIXES
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 
 @dataclass(frozen=True, eq=False)

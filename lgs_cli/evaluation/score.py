@@ -29,7 +29,7 @@ from lgs_cli.evaluation.settings import (
     hides_from,
 )
 from lgs_cli.evaluation.table import Row, Share, Table
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 Progress = Callable[[str, int], None]
 

@@ -7,9 +7,10 @@ from itertools import product
 from typing import Any, get_type_hints
 
 from lgs_cli.defenses.chain import Chain, parse_assignments, parse_chain, parse_value
-from lgs_cli.defenses.params import LgsParams, Params, choice, parameter, text
+from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.errors import UsageError
-from lgs_cli.text import printable
+from lgs_cli.params import Params, choice, parameter, text
+from lgs_cli.wording import printable
 
 
 def _numbers(value: str) -> tuple[float, ...]:

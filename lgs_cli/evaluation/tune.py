@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lgs_cli.defenses.chain import Step
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import score
 from lgs_cli.evaluation.dataset import Photograph
@@ -16,7 +16,7 @@ from lgs_cli.evaluation.models import Model
 from lgs_cli.evaluation.settings import AttackSpec, EvaluateParams, TuneParams
 from lgs_cli.evaluation.table import Share
 from lgs_cli.evaluation.tuning import Point, Tuning
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 
 def tune(

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from html import escape
 
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.evaluation.table import Share
 
 

@@ -109,7 +109,7 @@ class _Codec(Protocol):
 
 
 def _codec(name: str) -> _Codec:
-    return cast(_Codec, import_module(f"{__name__}.{name}"))
+    return cast(_Codec, import_module(f"{__name__}.formats.{name}"))
 
 
 def read(path: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:

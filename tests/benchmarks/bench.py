@@ -38,7 +38,7 @@ from bench_defenses import rows as defense_rows
 
 import lgs_cli
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import LgsParams
+from lgs_cli.defenses.lgs import LgsParams
 
 IMAGENET = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet"
 # Files that are made and removed by the thousand leave a disk slow for minutes.
@@ -342,10 +342,10 @@ def rerun(quick: bool) -> Iterator[Row]:
 _PEAK = """
 import sys
 from lgs_cli import image_io
-from lgs_cli.batch import Limits
+from lgs_cli.batch.pool import Limits
 from lgs_cli.defenses import lgs
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.pipeline import Job, Settings, process
+from lgs_cli.batch.pipeline import Job, Settings, process
 
 small, large, out = sys.argv[1:]
 peaks = []

@@ -23,7 +23,8 @@ from skimage import data, filters
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.params import Params, TvmParams
+from lgs_cli.defenses.tvm import TvmParams
+from lgs_cli.params import Params
 
 Pixels = NDArray[Any]
 

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lgs_cli.defenses import Region, localize
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.defenses import localize
+from lgs_cli.defenses.defense import Region
+from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.defenses.repair import repair
 from lgs_cli.evaluation.models import Model
 

@@ -26,9 +26,10 @@ from localize_judge import Judged, area_under_curve, judge, overlap
 from numpy.typing import NDArray
 from pasted import SHAPES, paste
 
-from lgs_cli.defenses import Region, localize
+from lgs_cli.defenses import localize
 from lgs_cli.defenses.chain import Step
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.defenses.defense import Region
+from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.evaluation import dataset
 from lgs_cli.evaluation.attacks import Attacked
 from lgs_cli.evaluation.dataset import Images

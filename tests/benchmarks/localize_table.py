@@ -29,7 +29,7 @@ from attacked_sets import DATA
 from figures import Goal
 from localize_rows import GROUPS, Measurement
 
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.defenses.localize import LocalizeParams
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lgs_cli.defenses import localize
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.evaluation.detector import scenes
 from lgs_cli.evaluation.detector.scenes import Pixels
 from lgs_cli.evaluation.table import Share

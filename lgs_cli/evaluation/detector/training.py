@@ -24,7 +24,7 @@ from lgs_cli.evaluation.detector.network import Detector, smoothed
 from lgs_cli.evaluation.detector.opponents import Advanced, Opponents
 from lgs_cli.evaluation.detector.scenes import SIDE, Pixels
 from lgs_cli.evaluation.settings import Preprocessing, TrainParams
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 _ATTACK_STEPS = 4  # of each attacker in a round
 _STEPS = 12  # of the detector in a round

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lgs_cli.defenses import Region
+from lgs_cli.defenses.defense import Region
 from lgs_cli.errors import LgsError
 
 STATUSES = ("done", "skipped", "failed")

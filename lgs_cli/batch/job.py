@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from lgs_cli.defenses import Region
+from lgs_cli.defenses.defense import Region
 from lgs_cli.errors import LgsError, StorageError, missing_library
 
 

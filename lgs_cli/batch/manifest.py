@@ -10,13 +10,13 @@ import os
 from typing import Any
 
 from lgs_cli import __version__
-from lgs_cli.defenses import Region
+from lgs_cli.batch.job import Job, Result
+from lgs_cli.batch.pipeline import Settings
 from lgs_cli.defenses.chain import describe, method_name
+from lgs_cli.defenses.defense import Region
 from lgs_cli.errors import ImageError, LgsError, LockedError
-from lgs_cli.job import Job, Result
-from lgs_cli.pipeline import Settings
 from lgs_cli.storage import temporary_path, write_error
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 NAME = ".lgs-manifest.jsonl"
 

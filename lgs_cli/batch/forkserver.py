@@ -211,10 +211,6 @@ def _load(modules: Sequence[str]) -> None:
         import cv2
 
         cv2.setNumThreads(1)
-        import lgs_cli.defenses.lgs
-        import lgs_cli.image_io.jpeg
-        import lgs_cli.visualize
-        import lgs_cli.worker  # noqa: F401
 
         for module in modules:
             import_module(module)
@@ -229,7 +225,7 @@ def _work(connection: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        from lgs_cli.worker import work
+        from lgs_cli.batch.worker import work
 
         work(socket.socket(fileno=_keep_only(connection)))
     except (EOFError, OSError):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lgs_cli.defenses import Region
-from lgs_cli.defenses.params import LocalizeParams
+from lgs_cli.batch.job import Job, Result, failed
+from lgs_cli.batch.pipeline import image_errors
+from lgs_cli.defenses.defense import Region
+from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.formats import MAX_PIXELS
-from lgs_cli.job import Job, Result, failed
-from lgs_cli.pipeline import image_errors
 
 if TYPE_CHECKING:
     from lgs_cli.image_io import Picture

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import IO, cast
 
-from lgs_cli import forkserver
+from lgs_cli.batch import forkserver
+from lgs_cli.batch.job import Job, Result, Work
+from lgs_cli.batch.worker import send
 from lgs_cli.errors import LgsError
-from lgs_cli.job import Job, Result, Work
 from lgs_cli.storage import temporary_path
-from lgs_cli.worker import send
 
 
 @dataclass(frozen=True)

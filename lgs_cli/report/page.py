@@ -13,9 +13,9 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from lgs_cli.records import Entry, Run, by_interest, read_run
-from lgs_cli.text import counted, printable
-from lgs_cli.thumbnails import thumbnails
+from lgs_cli.report.records import Entry, Run, by_interest, read_run
+from lgs_cli.report.thumbnails import thumbnails
+from lgs_cli.wording import counted, printable
 
 __all__ = ["MAX_BYTES", "Entry", "Run", "Thumbnails", "read_run", "render", "thumbnails"]
 
@@ -47,7 +47,7 @@ def render(run: Run, thumbnails: Thumbnails) -> str:
     settings: dict[tuple[str, str], int] = {}
     images = [_image_data(entry, settings) for entry in run.entries]
     setting_data = [{"method": method, "params": params} for method, params in settings]
-    source = resources.files("lgs_cli")
+    source = resources.files("lgs_cli.report")
     script = source.joinpath("page.js").read_text("utf-8")
     digest = hashlib.sha256(script.encode()).digest()
     parts = {

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lgs_cli.defenses import Cleaned, Region
+from lgs_cli.batch.job import Job, Result, failed
 from lgs_cli.defenses.chain import Chain
+from lgs_cli.defenses.defense import Cleaned, Region
 from lgs_cli.errors import ImageError
 from lgs_cli.formats import MAX_PIXELS
-from lgs_cli.job import Job, Result, failed
 from lgs_cli.storage import write
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
             notes = (*picture.notes, *image_io.losses(picture, form))
         png = None
         if shown is not None:
-            from lgs_cli.image_io.png import encode_png
+            from lgs_cli.image_io.formats.png import encode_png
 
             png = encode_png(visualize.render(settings.mask_style, *shown))
     except MemoryError as error:

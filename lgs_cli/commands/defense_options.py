@@ -12,7 +12,9 @@ import click
 
 from lgs_cli.defenses import DEFENSES
 from lgs_cli.defenses.chain import Chain, parse_chain
-from lgs_cli.defenses.params import LgsParams, LocalizeParams, valid_range
+from lgs_cli.defenses.lgs import LgsParams
+from lgs_cli.defenses.localize import LocalizeParams
+from lgs_cli.params import valid_range
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -1,62 +1,42 @@
-"""Feature squeezing: bit depth reduction and median smoothing (arXiv 1704.01155)."""
+"""Median smoothing, the second squeezer of feature squeezing (arXiv 1704.01155)."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from lgs_cli.defenses.defense import Cleaned, Defense
+from lgs_cli.defenses.pixels import finish, split_alpha
+from lgs_cli.lazy import cv2, np
+from lgs_cli.params import Params, parameter
 
-from lgs_cli.defenses import Cleaned
-from lgs_cli.defenses.params import BitDepthParams, MedianParams
-from lgs_cli.defenses.pixels import finish, full_scale, split_alpha
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 BAND_VALUES = 1 << 20
 
 
-def apply_bit_depth(
-    image: NDArray[Any], params: BitDepthParams, *, with_mask: bool = False
-) -> Cleaned:
-    """Round every channel to 2ᵇ evenly spaced levels: round(x · (2ᵇ − 1)) / (2ᵇ − 1).
+@dataclass(frozen=True)
+class MedianParams(Params):
+    """Parameters of median smoothing.
 
-    Parameters
+    Attributes
     ----------
-    image : ndarray
-        (H, W) or (H, W, C), C of 1 to 4; uint8, uint16, or floating in [0, 1].
-    params : BitDepthParams
-        The bits b to keep.
-    with_mask : bool
-        Whether the mask is wanted.
+    window : int
+        Side of the square window in pixels, 1 to 15. Even ones reach one pixel further up and left.
 
-    Returns
-    -------
-    Cleaned
-        The image, whose levels are rounded once more where it holds integers; a floating value
-        halfway between two levels goes to the even one. As mask the normalized absolute change,
-        see :func:`~.pixels.finish`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Where the array is not such an image.
+    References
+    ----------
+    Xu, Evans, Qi, "Feature Squeezing", NDSS 2018, arXiv 1704.01155, section on spatial smoothing.
     """
-    color, _ = split_alpha(image)
-    top = 2**params.bits - 1
-    if color.dtype.kind == "u":
-        white = int(full_scale(color.dtype))
-        levels = np.rint(np.arange(white + 1) * (top / white))
-        table = np.rint(levels * (white / top)).astype(color.dtype)
-        squeezed = cv2.LUT(color, table) if color.dtype == np.uint8 else table[color]
-    else:
-        squeezed = color * color.dtype.type(top)
-        np.rint(squeezed, out=squeezed)
-        squeezed /= top
-    return finish(image, np.asarray(squeezed), with_mask=with_mask)
+
+    window: int = parameter(
+        3, "Side of the square window in pixels; may be even.", at_least=1, at_most=15
+    )  # fmt: skip
 
 
-def apply_median(image: NDArray[Any], params: MedianParams, *, with_mask: bool = False) -> Cleaned:
+def apply(image: NDArray[Any], params: MedianParams, *, with_mask: bool = False) -> Cleaned:
     """Replace every value by the median of its window, channel by channel.
 
     Parameters
@@ -115,7 +95,7 @@ def _median_of_four(padded: NDArray[Any]) -> NDArray[Any]:
 def _median_by_partition(padded: NDArray[Any], window: int) -> NDArray[Any]:
     # NumPy selects 16-bit values with vector instructions, 8-bit ones without.
     wide = padded.astype(np.uint16) if padded.dtype == np.uint8 else padded
-    windows = sliding_window_view(wide, (window, window), axis=(0, 1))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (window, window), axis=(0, 1))
     median = np.empty(windows.shape[:-2], padded.dtype)
     size = window * window
     rows = max(1, BAND_VALUES // (median[0].size * size))
@@ -125,3 +105,6 @@ def _median_by_partition(padded: NDArray[Any], window: int) -> NDArray[Any]:
         values.partition(size // 2, axis=-1)
         median[top : top + rows] = values[..., size // 2]
     return median
+
+
+DEFENSE = Defense("median", "Median smoothing", ("1704.01155",), MedianParams, apply)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 import click
 
 from lgs_cli.errors import LgsError
-from lgs_cli.report import describe_result
-from lgs_cli.text import counted
+from lgs_cli.report.summary import describe_result
+from lgs_cli.wording import counted
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from lgs_cli.job import Result
+    from lgs_cli.batch.job import Result
 
 
 class Counts(Protocol):

@@ -6,9 +6,9 @@ import json
 import math
 from dataclasses import dataclass, field
 
+from lgs_cli.batch.job import Result
 from lgs_cli.defenses.chain import Chain, describe, method_name
-from lgs_cli.job import Result
-from lgs_cli.text import counted, printable
+from lgs_cli.wording import counted, printable
 
 
 @dataclass

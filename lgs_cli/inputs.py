@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import SUFFIXES
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 
 class Source(NamedTuple):

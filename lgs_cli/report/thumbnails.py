@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from lgs_cli.records import Entry, Run, by_interest
+from lgs_cli.report.records import Entry, Run, by_interest
 from lgs_cli.visualize import heatmap, to_rgb8, upright
 
 _SIDE, _QUALITY = 192, 75

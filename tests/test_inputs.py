@@ -5,8 +5,8 @@ import os
 import pytest
 
 from lgs_cli.errors import UsageError
-from lgs_cli.files import Selection, find
 from lgs_cli.formats import FORMATS
+from lgs_cli.inputs import Selection, find
 
 
 def make(folder, *names):

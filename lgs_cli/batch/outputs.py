@@ -6,11 +6,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from lgs_cli.batch.job import Job
 from lgs_cli.errors import UsageError
-from lgs_cli.files import Source
 from lgs_cli.formats import FORMATS
-from lgs_cli.job import Job
-from lgs_cli.text import printable
+from lgs_cli.inputs import Source
+from lgs_cli.wording import printable
 
 
 class Outputs:

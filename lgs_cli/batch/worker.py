@@ -9,7 +9,7 @@ import signal
 import socket
 from typing import IO, NoReturn, cast
 
-from lgs_cli.job import Job, Result, Work
+from lgs_cli.batch.job import Job, Result, Work
 
 
 def work(connection: socket.socket) -> NoReturn:

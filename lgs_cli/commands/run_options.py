@@ -8,9 +8,9 @@ from typing import IO, Any, TypeVar
 
 import click
 
+from lgs_cli.commands.defense_options import Size
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import MAX_PIXELS
-from lgs_cli.options import Size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

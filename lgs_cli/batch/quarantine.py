@@ -8,9 +8,9 @@ import os
 import shutil
 
 from lgs_cli.errors import ImageError, UsageError
-from lgs_cli.files import Source
+from lgs_cli.inputs import Source
 from lgs_cli.storage import temporary_path
-from lgs_cli.text import printable
+from lgs_cli.wording import printable
 
 
 class Quarantine:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import click
 
-from lgs_cli.defenses.params import Params, valid_range
 from lgs_cli.evaluation.settings import DEVICES, PRESETS, Preprocessing
+from lgs_cli.params import Params, valid_range
 
 if TYPE_CHECKING:
     from lgs_cli.evaluation.models import Model

@@ -6,14 +6,14 @@ import contextlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 
-from lgs_cli import batch
-from lgs_cli.batch import Limits
-from lgs_cli.files import Source
-from lgs_cli.job import Job, Result
-from lgs_cli.manifest import Manifest
-from lgs_cli.outputs import Outputs
-from lgs_cli.pipeline import Settings
-from lgs_cli.scan import ScanSettings
+from lgs_cli.batch import pool
+from lgs_cli.batch.job import Job, Result
+from lgs_cli.batch.manifest import Manifest
+from lgs_cli.batch.outputs import Outputs
+from lgs_cli.batch.pipeline import Settings
+from lgs_cli.batch.pool import Limits
+from lgs_cli.batch.scan import ScanSettings
+from lgs_cli.inputs import Source
 
 
 def clean_all(
@@ -81,7 +81,7 @@ def clean_all(
         yield settled(job)
     else:
         return
-    with contextlib.closing(batch.run(to_do(job), settings, limits)) as results:
+    with contextlib.closing(pool.run(to_do(job), settings, limits)) as results:
         for result in results:
             manifest.add(result)
             yield result
@@ -116,7 +116,7 @@ def scan_all(
     jobs = (
         Job(place, source.path) for place, source in enumerate(sources) if source.problem is None
     )
-    with contextlib.closing(batch.run(jobs, settings, limits)) as results:
+    with contextlib.closing(pool.run(jobs, settings, limits)) as results:
         for place, source in enumerate(sources):
             if source.problem is not None:
                 yield Result(place, source.path, status="failed", error=source.problem)

@@ -1,0 +1,1 @@
+"""One image format a file; each loads when it is first met."""
