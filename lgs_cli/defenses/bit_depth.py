@@ -47,14 +47,14 @@ def apply(image: NDArray[Any], params: BitDepthParams, *, with_mask: bool = Fals
     Returns
     -------
     Cleaned
-        The image, whose levels are rounded once more where it holds integers; a floating value
+        The image, whose levels are rounded once more if it holds integers; a floating value
         halfway between two levels goes to the even one. As mask the normalized absolute change,
         see :func:`~.pixels.finish`.
 
     Raises
     ------
     TypeError, ValueError
-        Where the array is not such an image.
+        If the array is not such an image.
     """
     color, _ = split_alpha(image)
     top = 2**params.bits - 1

@@ -46,7 +46,7 @@ def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Cha
     Raises
     ------
     ValueError
-        Where a method or parameter is unknown or a value is out of range; the message lists the
+        If a method or parameter is unknown or a value is out of range; the message lists the
         valid names.
     """
     listing, _, rest = method.partition(":")
@@ -80,7 +80,7 @@ def parse_assignments(text: str) -> list[tuple[str, str]]:
     Raises
     ------
     ValueError
-        Where the first part has no equals sign.
+        If the first part has no equals sign.
     """
     pairs: list[tuple[str, str]] = []
     for part in text.split(",") if text else ():

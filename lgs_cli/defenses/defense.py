@@ -44,7 +44,7 @@ class Cleaned(_Cleaned):
     ----------
     image : ndarray
         Same shape and dtype as the input, which is itself never changed. May be the very input
-        where nothing changed.
+        if nothing changed.
     mask : ndarray or None
         float32 (H, W) in [0, 1]: how strongly each pixel was suppressed or changed. None unless
         asked for.

@@ -62,7 +62,7 @@ def apply(image: NDArray[Any], params: JpegParams, *, with_mask: bool = False) -
     Raises
     ------
     TypeError, ValueError
-        Where the array is not such an image, or is longer than a JPEG can be.
+        If the array is not such an image, or is longer than a JPEG can be.
     """
     color, _ = split_alpha(image)
     if max(color.shape[:2]) > LONGEST_SIDE:

@@ -93,12 +93,12 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
         The image rounded to its own dtype, alpha untouched (for uint8 within one level of the
         formula in exact arithmetic, but for blocks whose mean is γ to six digits: single precision
         decides whether these are kept); the mask clip(λ ĝ, 0, 1); the share of pixels where it is
-        positive. Where that is 0, the image is the very input.
+        positive. If that is 0, the image is the very input.
 
     Raises
     ------
     TypeError, ValueError
-        Where the array is not such an image.
+        If the array is not such an image.
 
     References
     ----------
@@ -121,7 +121,7 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
         return Cleaned(image, np.zeros(size, np.float32) if with_mask else None, 0.0)
 
     lines = _cover(kept, rows, columns)
-    # Beyond that every gradient is suppressed wholly, and float32 has no room.
+    # Larger scales suppress every gradient fully, and overflow float32.
     scale = min(params.smoothing / peak, 1e30)
     cleaned = np.empty_like(image, order="C")
     masked = 0
@@ -140,12 +140,12 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
 class _Blocks:
     """The blocks of one axis: stride τ − o from 0, one more flush with the end if pixels are left.
 
-    Starts and ends of blocks part the axis into cells: all pixels of a cell lie in the same blocks.
+    Starts and ends of blocks divide the axis into cells: all pixels of a cell lie in the same blocks.
 
     Attributes
     ----------
     size : int
-        Pixels of a block: τ, or the axis's length where that is less.
+        Pixels of a block: τ, or the axis's length if that is less.
     starts : ndarray
         int (blocks,): the first pixel of each block.
     first, last : ndarray
@@ -208,13 +208,13 @@ _blocks = lru_cache(maxsize=256)(_Blocks)
 
 
 def _bands(height: int, width: int) -> list[tuple[int, int]]:
-    """Part an image into bands of rows: (top, bottom) of each."""
+    """Split an image into bands of rows: (top, bottom) of each."""
     step = max(1, BAND_PIXELS // width)
     return [(top, min(top + step, height)) for top in range(0, height, step)]
 
 
 def _cover(kept: NDArray[np.bool_], rows: _Blocks, columns: _Blocks) -> NDArray[Any]:
-    """Give 255 where a kept block covers a pixel, else 0; one line for each cell of rows."""
+    """Return 255 where a kept block covers a pixel, else 0; one line for each cell of rows."""
     counts = cv2.integral(kept.astype(np.uint8))
     counts = counts.take(rows.last, axis=0) - counts.take(rows.first, axis=0)
     counts = cv2.transpose(counts)
@@ -253,8 +253,8 @@ def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:
     """
     height, width = total.shape
     planes = _planes(band)[: _colors(band)]
-    # One call for the planes of all colors. Where one plane meets the next, nobody looks; where one
-    # line meets the next, what was added is taken back.
+    # One call covers the planes of all colors. It also computes differences from one plane to the
+    # next, which are not read, and from one line to the next, which are set to 0 below.
     stack = planes.reshape(-1, width)
     differences = _scratch("differences", stack.shape, stack.dtype)
     line = stack.reshape(1, -1)
@@ -281,7 +281,7 @@ def _colors(band: NDArray[Any]) -> int:
 
 
 def _planes(band: NDArray[Any]) -> NDArray[Any]:
-    """Part a band into planes, one a channel, alpha last: (C, H, W)."""
+    """Split a band into planes, one a channel, alpha last: (C, H, W)."""
     band = np.ascontiguousarray(band, dtype=_plane_dtype(band.dtype))
     if band.ndim == 2 or band.shape[2] == 1:
         return band.reshape(1, *band.shape[:2])
@@ -310,7 +310,7 @@ def _attenuate(
         # takes what goes beyond 32 bits for 0.
         steps = 255 * min(scale, 256)
         cv2.bitwise_and(cv2.convertScaleAbs(magnitude, keep, steps), inside, keep)
-        # For the same reason no mask is rounded to 0 where one step is worth more than a half.
+        # For the same reason no mask is rounded to 0 if one step is worth more than a half.
         masked = cv2.countNonZero(keep) if steps > 0.51 else _count(magnitude, inside)
         cv2.bitwise_not(keep, keep)
         channels = band.size // keep.size
@@ -335,7 +335,7 @@ def _count(magnitude: NDArray[np.float32], inside: NDArray[np.uint8]) -> int:
 
 
 class _Buffers(threading.local):
-    """Memory that is kept from one image to the next: getting it anew costs more than the sums."""
+    """Memory kept from one image to the next: allocating it costs more than the sums do."""
 
     def __init__(self) -> None:
         self._kept: dict[str, NDArray[np.uint8]] = {}

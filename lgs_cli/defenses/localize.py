@@ -31,46 +31,6 @@ _MOST_PIXELS = 4_000_000  # of the reduced picture: bounds memory for very long 
 _CELL = 4
 
 
-class Findings(NamedTuple):
-    """What the detector says of an image.
-
-    Attributes
-    ----------
-    score : float
-        How suspicious the image is, in [0, 1].
-    regions : tuple of Region
-        The patches found, the surest first. Some if and only if the score reaches the threshold.
-    """
-
-    score: float
-    regions: tuple[Region, ...]
-
-
-def find(image: NDArray[Any], params: LocalizeParams) -> Findings:
-    """Look for patches, and change nothing.
-
-    Parameters
-    ----------
-    image : ndarray
-        (H, W) or (H, W, C), C of 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA); uint8,
-        uint16, or floating in [0, 1].
-    params : LocalizeParams
-        Threshold and detector.
-
-    Returns
-    -------
-    Findings
-
-    Raises
-    ------
-    TypeError, ValueError
-        Where the array is not such an image, or the file is no detector.
-    """
-    split_alpha(image)
-    score, found = _look(image, params)
-    return Findings(score, tuple(one.region for one in found))
-
-
 def _is_detector(path: str) -> bool:
     return not path or os.path.isfile(path)
 
@@ -82,8 +42,8 @@ class LocalizeParams(Params):
     Attributes
     ----------
     threshold : float
-        Score from which on a patch counts as found, in [0, 1]. Lower finds more patches and more
-        that are none.
+        Score from which on a patch counts as found, in [0, 1]. Lower finds more patches, and raises
+        more false alarms.
     fill : str
         What takes the place of a patch: ``inpaint`` continues the picture into it, ``blur`` and
         ``mean`` use the colors around it.
@@ -117,6 +77,46 @@ class LocalizeParams(Params):
             return hashlib.sha256(file.read()).hexdigest()
 
 
+class Findings(NamedTuple):
+    """What the detector says of an image.
+
+    Attributes
+    ----------
+    score : float
+        How suspicious the image is, in [0, 1].
+    regions : tuple of Region
+        The patches found, the surest first. Some if and only if the score reaches the threshold.
+    """
+
+    score: float
+    regions: tuple[Region, ...]
+
+
+def find(image: NDArray[Any], params: LocalizeParams) -> Findings:
+    """Look for patches, and change nothing.
+
+    Parameters
+    ----------
+    image : ndarray
+        (H, W) or (H, W, C), C of 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA); uint8,
+        uint16, or floating in [0, 1].
+    params : LocalizeParams
+        Threshold and detector.
+
+    Returns
+    -------
+    Findings
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the array is not such an image, or the file is no detector.
+    """
+    split_alpha(image)
+    score, found = _look(image, params)
+    return Findings(score, tuple(one.region for one in found))
+
+
 def apply(image: NDArray[Any], params: LocalizeParams, *, with_mask: bool = False) -> Cleaned:
     """Repair an image where patches are found.
 
@@ -132,7 +132,7 @@ def apply(image: NDArray[Any], params: LocalizeParams, *, with_mask: bool = Fals
     Returns
     -------
     Cleaned
-        The very input where nothing was found. The mask is 1 where pixels were replaced, else 0.
+        The very input if nothing was found. The mask is 1 where pixels were replaced, else 0.
 
     Raises
     ------
@@ -340,7 +340,7 @@ def logits(described: NDArray[Any], detector: str) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        Where the file is no detector.
+        If the file is no detector.
     """
     try:
         status = os.stat(detector)

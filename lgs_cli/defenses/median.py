@@ -60,7 +60,7 @@ def apply(image: NDArray[Any], params: MedianParams, *, with_mask: bool = False)
     Raises
     ------
     TypeError, ValueError
-        Where the array is not such an image.
+        If the array is not such an image.
     """
     color, _ = split_alpha(image)
     return finish(image, _median(color, params.window), with_mask=with_mask)

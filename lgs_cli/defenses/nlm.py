@@ -77,7 +77,7 @@ def apply(image: NDArray[Any], params: NlmParams, *, with_mask: bool = False) ->
     Raises
     ------
     TypeError, ValueError
-        Where the array is not such an image.
+        If the array is not such an image.
     """
     color, _ = split_alpha(image)
     pixels = to_uint8(color)

@@ -59,9 +59,9 @@ def split_alpha(image: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
     Raises
     ------
     TypeError
-        Where the dtype is another.
+        If the dtype is another.
     ValueError
-        Where the shape is another, or a floating value is NaN or outside [0, 1].
+        If the shape is another, or a floating value is NaN or outside [0, 1].
     """
     full_scale(image.dtype)
     channels = image.shape[2] if image.ndim == 3 else 1
@@ -113,7 +113,7 @@ def to_uint8(color: NDArray[Any]) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray
-        uint8, same shape; `color` itself where it is uint8.
+        uint8, same shape; `color` itself if it is uint8.
     """
     if color.dtype == np.uint8:
         return color
@@ -136,7 +136,7 @@ def from_uint8(color: NDArray[np.uint8], dtype: np.dtype[Any]) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        Same shape, of `dtype`; `color` itself where that is uint8.
+        Same shape, of `dtype`; `color` itself if that is uint8.
     """
     if dtype == np.uint8:
         return color

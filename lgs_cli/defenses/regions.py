@@ -19,7 +19,7 @@ _FLANK = 7  # cells: the width of what is cut around a peak before lower ones ar
 _SEARCH = 6  # pixels of the working size by which the side of a box may move
 
 # Shares of a box that a shape on the map fills if it is that box: a disk fills 0.79, and corners
-# are rounded on the map. Where the picture shows all four sides, less will do.
+# are rounded on the map. If the picture shows all four sides, less will do.
 _FILLS_BOX = 0.81
 _FILLS_ROTATED_BOX = 0.88
 _FILLS_SHOWN_BOX = 0.6
@@ -167,7 +167,7 @@ def _contour(logits: NDArray[Any], part: _Part) -> tuple[NDArray[Any], int]:
     cells = np.pad(part.cells, 1).astype(np.uint8)
     near = cv2.dilate(cells, np.ones((3, 3), np.uint8))
     values[place] = np.where(near[place] > 0, np.maximum(seen, low), low)
-    # Also where the peak is one of the average alone.
+    # Also if the peak is one of the average alone.
     values[cells > 0] = np.maximum(values[cells > 0], part.foot)
     size = values.shape[1] * _CELL, values.shape[0] * _CELL
     large = cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)

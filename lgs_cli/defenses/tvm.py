@@ -7,7 +7,7 @@ What is minimized, over z, for every channel on its own::
 with x the channel in [0, 1] and X drawn from Bernoulli(p) for every pixel and channel. The paper
 writes both terms otherwise: its data term is the norm, not its square, and its TV₂ adds the L2
 norms of the differences between whole rows and between whole columns. The code its authors
-published minimizes the above, with p = 0.5 and λ = 0.03; the defaults here are the same. Where p is
+published minimizes the above, with p = 0.5 and λ = 0.03; the defaults here are the same. If p is
 0 this is Rudin, Osher and Fatemi's denoising, which ``skimage.restoration.denoise_tv_chambolle``
 solves with the same λ.
 
@@ -88,13 +88,13 @@ def apply(image: NDArray[Any], params: TvmParams, *, with_mask: bool = False) ->
     Returns
     -------
     Cleaned
-        The image, computed in float64 where it is float64 and in float32 otherwise, rounded where
+        The image, computed in float64 if it is float64 and in float32 otherwise, rounded if
         it holds integers. As mask the normalized absolute change, see :func:`~.pixels.finish`.
 
     Raises
     ------
     TypeError, ValueError
-        Where the array is not such an image.
+        If the array is not such an image.
     """
     color, _ = split_alpha(image)
     white = full_scale(color.dtype)
@@ -165,7 +165,7 @@ def minimize(
     descent = primal_step * params.weight
     shrink = np.where(kept, 1 / (1 + primal_step), 1).astype(start.dtype)
 
-    # z − start, rather than z: the data term becomes one product, and where nothing is dropped a
+    # z − start, rather than z: the data term becomes one product, and if nothing is dropped a
     # flat image stays exactly what it is.
     current, updated = np.zeros_like(start), np.empty_like(start)
     steep = start * start.dtype.type(ascent)
