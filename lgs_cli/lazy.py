@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["cv2", "np"]
+__all__ = ["F", "cv2", "np", "torch"]
 
 
 class _Lazy(ModuleType):
@@ -23,6 +23,10 @@ class _Lazy(ModuleType):
 if TYPE_CHECKING:
     import cv2
     import numpy as np
+    import torch
+    import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 else:
+    F = _Lazy("torch.nn.functional")
     cv2 = _Lazy("cv2")
     np = _Lazy("numpy")
+    torch = _Lazy("torch")

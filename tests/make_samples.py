@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from lgs_cli.defenses.preprocessing import PRESETS, fit
 from lgs_cli.evaluation import dataset
-from lgs_cli.evaluation.settings import PRESETS, LavanParams
+from lgs_cli.evaluation.attacks import lavan
+from lgs_cli.evaluation.attacks.lavan import LavanParams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +85,7 @@ class Attacker:
 
     def top(self, image: NDArray[np.uint8]) -> tuple[int, float]:
         """Return the top class of what the model sees of an image, and its probability."""
-        logits = self.model.logits(dataset.fit(image, self.preprocessing)[None])[0]
+        logits = self.model.logits(fit(image, self.preprocessing)[None])[0]
         chances = np.exp(logits - logits.max())
         return int(logits.argmax()), float(chances.max() / chances.sum())
 
@@ -93,8 +95,6 @@ class Attacker:
 
     def attack(self, image: Image.Image, name: str, attack: Attack) -> Image.Image:
         """Put a patch on an image, of its own resolution, that draws the model to a target."""
-        from lgs_cli.evaluation import lavan
-
         gray = image.mode == "L"
 
         def seen(x: Tensor) -> Tensor:
@@ -109,7 +109,8 @@ class Attacker:
             restarts=RESTARTS,
         )
         label, _ = self.top(pixels)
-        attacked, _ = lavan.attack(self.model, pixels[None], [label], [name], params, seen)
+        images = dataset.Images((name,), np.asarray([label]), pixels[None])
+        attacked, _ = lavan.attack(self.model, images, params, seen)
         return Image.fromarray(attacked[0]).convert(image.mode)
 
     def _seen(self, x: Tensor, gray: bool) -> Tensor:

@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
-from pictures import DATA
-from PIL import Image
+from pictures import attacked
+from reference import local_gradients_smoothing
 
 from lgs_cli.defenses import DEFENSES
 from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.errors import UsageError
-from lgs_cli.evaluation.settings import parse_defense
+from lgs_cli.evaluation.specs import parse_defense
 
 torch = pytest.importorskip("torch", reason="attacks need torch: pip install 'lgs-cli[eval]'")
 
-from lgs_cli.evaluation import bpda  # noqa: E402 (needs torch)
-from lgs_cli.evaluation.models import to_pixels, to_tensor  # noqa: E402
+from lgs_cli.adapters.smoothing import smooth  # noqa: E402 (needs torch)
+from lgs_cli.evaluation import bpda, twins  # noqa: E402
+from lgs_cli.evaluation.models.torch_model import to_pixels, to_tensor  # noqa: E402
 
+GRADIENTS = ("exact", "relaxed")
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors are slower on several threads, far slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def naive_lgs(image, params):
-    """LGS by the formula, pixel by pixel and block by block, in float64; image (H, W, C)."""
-    height, width, _ = image.shape
-    magnitude = np.zeros((height, width))
-    for a in range(height):
-        for b in range(width):
-            dx = image[a, b + 1] - image[a, b] if b + 1 < width else 0 * image[a, b]
-            dy = image[a + 1, b] - image[a, b] if a + 1 < height else 0 * image[a, b]
-            magnitude[a, b] = np.sqrt((dx**2 + dy**2).sum())
-    spread = magnitude.max() - magnitude.min()
-    g = (magnitude - magnitude.min()) / spread if spread else np.zeros_like(magnitude)
-
-    def starts(length):
-        size, found, at = min(params.block_size, length), [], 0
-        while at + size <= length:
-            found.append(at)
-            at += params.block_size - params.overlap
-        return sorted({*found, length - size}), size
-
-    kept = np.zeros((height, width), bool)
-    rows, tall = starts(height)
-    columns, wide = starts(width)
-    for a in rows:
-        for b in columns:
-            if g[a : a + tall, b : b + wide].mean() > params.threshold:
-                kept[a : a + tall, b : b + wide] = True
-    mask = np.clip(params.smoothing * np.where(kept, g, 0), 0, 1)
-    return image * (1 - mask[..., None])
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sample(height, width, seed):
@@ -80,28 +48,26 @@ def sample(height, width, seed):
 def test_torch_lgs_is_lgs(params, shape, relaxed):
     image = sample(*shape, seed=3)
     x = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))
-    ours = bpda.lgs(x, params, relaxed=relaxed)[0].numpy().transpose(1, 2, 0)
-    assert np.abs(ours - naive_lgs(image, params)).max() < 1e-5
+    ours = smooth(x, params, GRADIENTS[relaxed])[0].numpy().transpose(1, 2, 0)
+    expected, _ = local_gradients_smoothing(image, **asdict(params))
+    assert np.abs(ours - expected).max() < 1e-5
 
 
 def test_torch_lgs_is_the_command_s_on_a_photograph():
-    if not DATA.is_dir():
-        pytest.skip(f"{DATA} is absent")
-    folder = DATA / "attacked" / "lavan_32px"
-    for path in sorted(folder.glob("*.png"))[:6]:
-        image = np.asarray(Image.open(path).convert("RGB"))
+    for index in range(4):
+        _, image = attacked(index)
         expected = DEFENSES["lgs"].apply(image.astype(np.float32) / 255, LgsParams()).image
-        ours = bpda.lgs(to_tensor(image[None], "cpu"), LgsParams())[0].numpy().transpose(1, 2, 0)
-        assert np.abs(ours - expected).max() < 1e-5, path.name
+        ours = smooth(to_tensor(image[None], "cpu"), LgsParams())[0].numpy().transpose(1, 2, 0)
+        assert np.abs(ours - expected).max() < 1e-5, index
 
 
 def test_images_of_a_batch_do_not_touch_each_other():
     images = [sample(20, 20, seed) for seed in (1, 2)]
     images[1] *= 0.5
     x = torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).astype(np.float32))
-    both = bpda.lgs(x, LgsParams())
+    both = smooth(x, LgsParams())
     for index in (0, 1):
-        assert torch.equal(both[index], bpda.lgs(x[index : index + 1], LgsParams())[0])
+        assert torch.equal(both[index], smooth(x[index : index + 1], LgsParams())[0])
 
 
 @pytest.mark.parametrize("params", [LgsParams(), LgsParams(smoothing=0.8, block_size=6, overlap=2)])
@@ -110,14 +76,14 @@ def test_the_exact_gradient_is_that_of_finite_differences(params):
     x = torch.from_numpy(sample(24, 27, seed=5).transpose(2, 0, 1)[None]).requires_grad_()
     rng = np.random.default_rng(7)
     weights = torch.from_numpy(rng.normal(size=x.shape))
-    (gradient,) = torch.autograd.grad((bpda.lgs(x, params) * weights).sum(), x)
-    assert 0 < (bpda.lgs(x, params) != x).double().mean() < 1  # some blocks kept, some not
+    (gradient,) = torch.autograd.grad((smooth(x, params) * weights).sum(), x)
+    assert 0 < (smooth(x, params) != x).double().mean() < 1  # some blocks kept, some not
     for _ in range(5):
         direction = torch.from_numpy(rng.normal(size=x.shape))
         with torch.no_grad():
             step = 1e-7
-            ahead = (bpda.lgs(x + step * direction, params) * weights).sum()
-            behind = (bpda.lgs(x - step * direction, params) * weights).sum()
+            ahead = (smooth(x + step * direction, params) * weights).sum()
+            behind = (smooth(x - step * direction, params) * weights).sum()
         expected = float((ahead - behind) / (2 * step))
         assert float((gradient * direction).sum()) == pytest.approx(expected, rel=1e-4)
 
@@ -127,7 +93,7 @@ def test_the_gradient_is_a_number_where_the_image_is_flat():
     x[..., 10:, 10:] = 0.7
     x.requires_grad_()
     for relaxed in (False, True):
-        out = bpda.lgs(x, LgsParams(threshold=0.01), relaxed=relaxed)
+        out = smooth(x, LgsParams(threshold=0.01), GRADIENTS[relaxed])
         (gradient,) = torch.autograd.grad(out.sum(), x)
         assert torch.isfinite(gradient).all()
         assert gradient.abs().sum() > 0
@@ -139,11 +105,11 @@ def test_the_relaxed_gradient_sees_the_gate():
     image[7, 3:12] += 0.1
     image[0, 14] = 1.0
     params = LgsParams(smoothing=0.2)
-    g_mean = 1 - naive_lgs(image, LgsParams(smoothing=1, threshold=0))[..., 0] / image[..., 0]
-    params = LgsParams(smoothing=0.2, threshold=float(g_mean.mean()) - 0.005)
+    _, g = local_gradients_smoothing(image, smoothing=1, threshold=0)
+    params = LgsParams(smoothing=0.2, threshold=float(g.mean()) - 0.005)
     x = torch.from_numpy(image.transpose(2, 0, 1)[None]).requires_grad_()
     exact, relaxed = (
-        torch.autograd.grad(bpda.lgs(x, params, relaxed=flag).sum(), x)[0] for flag in (0, 1)
+        torch.autograd.grad(smooth(x, params, GRADIENTS[flag]).sum(), x)[0] for flag in (0, 1)
     )
     line = (slice(None), slice(None), 7, slice(3, 12))
     # lowering the line smooths the block: the gate's part of the gradient points down there
@@ -194,17 +160,17 @@ def test_torch_median_and_jpeg_are_near_the_defenses():
         [DEFENSES["median"].apply(i, parse_defense("median").chain[0].params).image for i in images]
     )
     inner = (slice(None), slice(2, -2), slice(2, -2))
-    assert (to_pixels(bpda.median(x, 3))[inner] == median[inner]).all()
+    assert (to_pixels(twins.median(x, 3))[inner] == median[inner]).all()
     for quality in (10, 30, 75):
         step = parse_defense(f"jpeg:quality={quality}").chain[0]
         real = np.stack([DEFENSES["jpeg"].apply(i, step.params).image for i in images]).astype(int)
-        ours = to_pixels(bpda.jpeg(x, quality)).astype(int)
+        ours = to_pixels(twins.jpeg(x, quality)).astype(int)
         assert np.abs(ours - real).mean() < 0.5 * np.abs(images - real).mean(), quality
 
 
 def test_jpeg_takes_sizes_that_are_no_multiple_of_a_block():
     x = torch.rand((1, 3, 37, 50), generator=torch.Generator().manual_seed(1)).requires_grad_()
-    out = bpda.jpeg(x, 50)
+    out = twins.jpeg(x, 50)
     assert out.shape == x.shape
     (gradient,) = torch.autograd.grad(out.sum(), x)
     assert torch.isfinite(gradient).all()

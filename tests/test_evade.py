@@ -17,34 +17,29 @@ from PIL import Image
 from lgs_cli.defenses import DEFENSES, localize
 from lgs_cli.defenses.chain import parse_chain
 from lgs_cli.defenses.localize import LocalizeParams
+from lgs_cli.defenses.preprocessing import PRESETS
 from lgs_cli.errors import UsageError
-from lgs_cli.evaluation import craft, dataset, models, score
-from lgs_cli.evaluation.settings import (
-    PRESETS,
-    EvaluateParams,
-    LavanParams,
-    parse_attack,
-    parse_defense,
-)
+from lgs_cli.evaluation import dataset
+from lgs_cli.evaluation.attack_folder import attack_folder
+from lgs_cli.evaluation.attacks.lavan import LavanParams, attack
+from lgs_cli.evaluation.dataset import Images
+from lgs_cli.evaluation.evaluate import EvaluateParams, evaluate
+from lgs_cli.evaluation.models.torch_model import TorchModel, to_pixels, to_tensor
+from lgs_cli.evaluation.specs import parse_attack, parse_defense
+from lgs_cli.evaluation.victim import Victim
 
 torch = pytest.importorskip("torch", reason="attacks need torch: pip install 'lgs-cli[eval]'")
 
-from lgs_cli.evaluation import bpda, lavan  # noqa: E402 (needs torch)
+from lgs_cli.evaluation import bpda  # noqa: E402 (needs torch)
+from lgs_cli.evaluation.bpda import Guarded  # noqa: E402
 from lgs_cli.evaluation.detector import network  # noqa: E402
-from lgs_cli.evaluation.localized import Guarded, Localized  # noqa: E402
-from lgs_cli.evaluation.models import to_pixels, to_tensor  # noqa: E402
+from lgs_cli.evaluation.localized import Localized  # noqa: E402
 
 SIDE = 24
 BASE = LavanParams(patch_size=SIDE, steps=30, location="12,12")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors are slower on several threads, far slower on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +77,13 @@ def sensitive(tmp_path_factory):
 
 @pytest.fixture
 def model():
-    return models.TorchModel("shapes", PRESETS["as-is"], shapes.trained(), "cpu")
+    return TorchModel("shapes", PRESETS["as-is"], shapes.trained(), "cpu")
 
 
 @pytest.fixture
 def images():
     pixels, labels = shapes.pictures(8, seed=2)
-    return pixels, labels.tolist(), [f"{index}.jpg" for index in range(8)]
+    return Images(tuple(f"{index}.jpg" for index in range(8)), labels, pixels)
 
 
 def through(path, **params):
@@ -124,7 +119,7 @@ def test_folding_changes_no_answer():
 
 
 def test_forward_is_the_real_defense(images, untrained):
-    x = to_tensor(images[0], "cpu")
+    x = to_tensor(images.pixels, "cpu")
     noisy = to_pixels((x + 0.5 * torch.rand(x.shape)).clamp(0, 1))
     params = LocalizeParams(detector=str(untrained), threshold=0.3)
     expected = np.stack([localize.apply(image, params).image for image in noisy])
@@ -153,7 +148,7 @@ def test_the_response_is_that_of_the_real_detector(untrained, size):
 
 
 def test_identity_hands_the_gradient_through(images, untrained):
-    x = to_tensor(images[0], "cpu").requires_grad_()
+    x = to_tensor(images.pixels, "cpu").requires_grad_()
     weights = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
     out = bpda.layer(through(untrained), "identity")(x)
     (gradient,) = torch.autograd.grad((out * weights).sum(), x)
@@ -164,7 +159,7 @@ def test_the_relaxed_gradient_is_that_of_a_soft_repair(images, untrained):
     """By finite differences on the soft repair, written out here."""
     detector, _ = network.read(untrained)
     detector = detector.double()
-    x = to_tensor(images[0][:1], "cpu")
+    x = to_tensor(images.pixels[:1], "cpu")
     x = (x + 0.3 * torch.rand(x.shape)).clamp(0, 1)
     pixels = to_pixels(x)
     x = to_tensor(pixels, "cpu")
@@ -194,7 +189,7 @@ def test_hiding_lowers_the_score(model, images, sensitive, backward):
     params = LocalizeParams(detector=str(sensitive))
     scores = {}
     for evade in (0.0, 3.0):
-        attacked, _ = lavan.attack(model, *images, replace(BASE, evade=evade), layer)
+        attacked, _ = attack(model, images, replace(BASE, evade=evade), layer)
         scores[evade] = [localize.find(image, params).score for image in attacked]
     assert np.mean(scores[3.0]) < np.mean(scores[0.0])
 
@@ -213,18 +208,18 @@ class Ideal(Guarded):
 
 def test_the_weight_of_hiding_adapts(model, images, sensitive):
     """From next to nothing it gets to where it matters, unless it is to stay."""
-    clean = to_tensor(images[0], "cpu")
+    clean = to_tensor(images.pixels, "cpu")
     localized = Localized(LocalizeParams(detector=str(sensitive)))
-    unhidden, _ = lavan.attack(model, *images, BASE)
+    unhidden, _ = attack(model, images, BASE)
     ends = torch.stack([localized.response(x) for x in (clean, to_tensor(unhidden, "cpu"))])
     guard = Ideal(localized, clean, ends.mean(0))
     assert guard.repaired(to_tensor(unhidden, "cpu"))[1].all()
     succeeded = {}
     for rise in (1.0, 2.0):
         params = replace(BASE, evade=0.0001, evade_rise=rise)
-        attacked, _ = lavan.attack(model, *images, params, guard)
+        attacked, _ = attack(model, images, params, guard)
         repaired, _ = guard.repaired(to_tensor(attacked, "cpu"))
-        succeeded[rise] = (model.predict(to_pixels(repaired)) != images[1]).sum()
+        succeeded[rise] = (model.predict(to_pixels(repaired)) != images.labels).sum()
     assert succeeded[1.0] <= 2
     assert succeeded[2.0] >= 6
 
@@ -232,7 +227,7 @@ def test_the_weight_of_hiding_adapts(model, images, sensitive):
 def test_an_attack_hides_in_a_chain(model, images, untrained):
     chain = parse_chain(f"median,localize,jpeg:detector={untrained}")
     layer = bpda.layer(chain)
-    x = to_tensor(images[0], "cpu")
+    x = to_tensor(images.pixels, "cpu")
     noisy = to_pixels((x + 0.5 * torch.rand(x.shape)).clamp(0, 1))
     filtered = [DEFENSES["median"].apply(image, chain[0].params).image for image in noisy]
     cleaned = [localize.apply(image, chain[1].params) for image in filtered]
@@ -245,20 +240,20 @@ def test_an_attack_hides_in_a_chain(model, images, untrained):
     assert (to_pixels(layer.passed(to_tensor(noisy, "cpu"))) == np.stack(unrepaired)).all()
     responses = []
     for evade in (0.0, 3.0):
-        attacked, _ = lavan.attack(model, *images, replace(BASE, evade=evade), layer)
+        attacked, _ = attack(model, images, replace(BASE, evade=evade), layer)
         responses.append(float(layer.response(to_tensor(attacked, "cpu")).mean()))
     assert responses[1] < responses[0]
 
 
 def test_of_all_steps_the_best_behind_the_defense_is_kept(model, images, untrained):
-    labels = images[1]
+    labels = images.labels
     layer = bpda.layer(through(untrained))
-    attacked, records = lavan.attack(model, *images, replace(BASE, evade=1.0), layer)
+    attacked, records = attack(model, images, replace(BASE, evade=1.0), layer)
     params = LocalizeParams(detector=str(untrained))
     cleaned = np.stack([localize.apply(image, params).image for image in attacked])
     assert [record.after for record in records] == model.predict(cleaned).tolist()
     # with twice the steps it does at least as well
-    longer, _ = lavan.attack(model, *images, replace(BASE, evade=1.0, restarts=2), layer)
+    longer, _ = attack(model, images, replace(BASE, evade=1.0, restarts=2), layer)
     margins = []
     for some in (attacked, longer):
         logits = model.logits(np.stack([localize.apply(i, params).image for i in some]))
@@ -269,12 +264,10 @@ def test_of_all_steps_the_best_behind_the_defense_is_kept(model, images, untrain
 
 
 def test_a_start_from_content_begins_as_the_picture(model, images):
-    pixels = images[0]
-    attacked, _ = lavan.attack(
-        model, *images, replace(BASE, start="content", steps=1, step_size=0.0001)
-    )
+    pixels = images.pixels
+    attacked, _ = attack(model, images, replace(BASE, start="content", steps=1, step_size=0.0001))
     np.testing.assert_array_equal(attacked, pixels)
-    noisy, _ = lavan.attack(model, *images, replace(BASE, steps=1, step_size=0.0001))
+    noisy, _ = attack(model, images, replace(BASE, steps=1, step_size=0.0001))
     assert (noisy != pixels).any()
 
 
@@ -283,14 +276,14 @@ def patch_of(image):
 
 
 def test_gray_patches_have_no_color(model, images):
-    attacked, _ = lavan.attack(model, *images, replace(BASE, gray=True, steps=5))
+    attacked, _ = attack(model, images, replace(BASE, gray=True, steps=5))
     for image in attacked:
         assert np.ptp(patch_of(image), axis=2).max() == 0
         assert np.ptp(patch_of(image)) > 0
 
 
 def test_flat_cells_are_of_one_color(model, images):
-    attacked, _ = lavan.attack(model, *images, replace(BASE, cells=6, flat_cells=True, steps=5))
+    attacked, _ = attack(model, images, replace(BASE, cells=6, flat_cells=True, steps=5))
     for image in attacked:
         cells = patch_of(image).reshape(6, 4, 6, 4, 3)
         assert np.ptp(cells, axis=(1, 3)).max() == 0
@@ -300,7 +293,7 @@ def test_flat_cells_are_of_one_color(model, images):
 def test_variation_makes_patches_smooth(model, images):
     roughness = []
     for weight in (0, 5):
-        attacked, _ = lavan.attack(model, *images, replace(BASE, variation=weight))
+        attacked, _ = attack(model, images, replace(BASE, variation=weight))
         roughness.append(np.mean([np.abs(np.diff(patch_of(i), axis=0)).mean() for i in attacked]))
     assert roughness[1] < roughness[0] / 2
 
@@ -334,6 +327,11 @@ def test_attack_hides_from_localize(lgs, folder, untrained):
     records = [json.loads(line) for line in (folder / "out/attacks.jsonl").read_text().splitlines()]
     assert len(records) == 6
     assert len(list((folder / "out").glob("*.png"))) == 6
+    for record in records:
+        pixels = np.asarray(Image.open(folder / "out" / record["file"]))
+        cleaned = localize.apply(pixels, LocalizeParams(detector=str(untrained)))
+        assert record["found"] == bool(cleaned.regions)
+        assert record["score"] == pytest.approx(cleaned.score, abs=1e-6)
 
 
 def test_there_must_be_something_to_hide_from(lgs, folder, model):
@@ -346,11 +344,9 @@ def test_there_must_be_something_to_hide_from(lgs, folder, model):
     assert not (folder / "out").exists()
     photographs = dataset.find(folder / "in")
     for name in ("none", "lgs"):
+        victim = Victim(model, parse_defense(name).chain)
         with pytest.raises(UsageError, match="add --through localize"):
-            craft.attack_folder(
-                model, photographs, folder / "out", replace(BASE, evade=1.0),
-                chain=parse_defense(name).chain,
-            )  # fmt: skip
+            attack_folder(victim, photographs, parse_attack("lavan:evade=1"), folder / "out")
 
 
 def test_evaluate_attacks_through_localize(lgs, folder, untrained):
@@ -374,9 +370,9 @@ def photographs(folder):
 
 
 def survivors(model, photographs, attack, detector):
-    table = score.evaluate(
-        model, photographs, [parse_defense(f"localize:detector={detector}")],
-        [parse_attack(attack)], params=EvaluateParams(adaptive=True),
+    table = evaluate(
+        Victim(model), photographs, [parse_defense(f"localize:detector={detector}")],
+        [parse_attack(attack)], EvaluateParams(adaptive=True),
     )  # fmt: skip
     return table.rows[0].adaptive.hits, table.warnings
 
@@ -405,7 +401,7 @@ def test_zero_gradients_behind_localize_are_told(photographs, untrained):
             return self.net((x * 255).round() / 255)
 
     for net, told in ((Flat(), 6), (shapes.trained(), 0)):
-        model = models.TorchModel("net", PRESETS["as-is"], net, "cpu")
+        model = TorchModel("net", PRESETS["as-is"], net, "cpu")
         attack = "lavan:patch-size=8,location=20,20,steps=3"
         _, warnings = survivors(model, photographs, attack, untrained)
         through = [w for w in warnings if " through localize" in w and "was zero" in w]

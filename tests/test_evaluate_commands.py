@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from importlib.metadata import version
 
 import click
 import pytest
@@ -11,34 +13,32 @@ import shapes
 from click.testing import CliRunner
 from PIL import Image
 
-from lgs_cli.commands.attack import attack, lavan, patch
+import lgs_cli
+from lgs_cli.commands import attack as attack_module
+from lgs_cli.commands.attack import attack
 from lgs_cli.commands.evaluate import evaluate
 from lgs_cli.commands.tune import tune
+from lgs_cli.defenses.preprocessing import Preprocessing
 from lgs_cli.errors import LgsError
-from lgs_cli.evaluation import attacks
-from lgs_cli.evaluation.settings import (
-    EvaluateParams,
-    LavanParams,
-    PatchParams,
-    Preprocessing,
-    TuneParams,
-)
+from lgs_cli.evaluation.attacks import ATTACKS, records
+from lgs_cli.evaluation.attacks.attack import Attack, Prepared
+from lgs_cli.evaluation.attacks.records import Crafted
+from lgs_cli.evaluation.evaluate import EvaluateParams
+from lgs_cli.evaluation.grid_search import TuneParams
+from lgs_cli.params import Params, parameter
 
-torch = pytest.importorskip("torch", reason="attacks need torch: pip install 'lgs-cli[eval]'")
+pytest.importorskip("torch", reason="attacks need torch: pip install 'lgs-cli[eval]'")
 
 MODEL = ["--model", "toy:net", "--preset", "as-is"]
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
+def workplace(tmp_path, monkeypatch, one_thread):
     """A folder with photographs, and a model to be found by its name."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     (tmp_path / "toy.py").write_text("import shapes\ndef net():\n    return shapes.trained()\n")
     shapes.write(tmp_path / "photos", 12, seed=2)
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    torch.set_num_threads(before)
+    return tmp_path
 
 
 def run(command, *arguments):
@@ -51,8 +51,7 @@ def run(command, *arguments):
 @pytest.mark.parametrize(
     ("command", "kinds"),
     [
-        (lavan, (LavanParams, Preprocessing)),
-        (patch, (PatchParams, Preprocessing)),
+        *((attack.commands[name], (one.params, Preprocessing)) for name, one in ATTACKS.items()),
         (evaluate, (EvaluateParams, Preprocessing)),
         (tune, (TuneParams, Preprocessing)),
     ],
@@ -63,7 +62,76 @@ def test_every_parameter_is_an_option(command, kinds):
         for spec in fields(kind):
             assert f"--{spec.name.replace('_', '-')}" in flags
     text = click.Context(command).command.get_help(click.Context(command))
-    assert "default: plain" in text
+    assert "(plain, or the" in text
+
+
+def test_a_new_attack_needs_no_more_than_its_entry(tmp_path, monkeypatch):
+    """One that turns a corner black, without gradients or training."""
+
+    @dataclass(frozen=True)
+    class BlackoutParams(Params):
+        side: int = parameter(4, "Side of the black corner in px.", at_least=1)
+
+    def prepare(victim, params, material):
+        def blacken(images):
+            pixels = images.pixels.copy()
+            pixels[:, : params.side, : params.side] = 0
+            after = victim.predict(pixels)
+            side = params.side
+            return Crafted(pixels, [
+                records.Attacked(
+                    records.file_name(name), name, label, None, 0, 0, side, side, label, answer,
+                    1.0, 0, 0, 0.0,
+                )
+                for name, label, answer in zip(
+                    images.names, images.labels.tolist(), after.tolist(), strict=True
+                )
+            ])  # fmt: skip
+
+        return Prepared(blacken)
+
+    blackout = Attack(
+        "blackout", "Blackout", "a black corner.", (), BlackoutParams, prepare,
+        needs_gradients=lambda params: False,
+    )  # fmt: skip
+    monkeypatch.setitem(ATTACKS, "blackout", blackout)
+    command = attack_module._command(blackout)
+    result = run(command, "photos", "-o", "out", *MODEL, "--side", 6)
+    assert result.exit_code == 0, result.output
+    for record in records.read_records(tmp_path / "out"):
+        with Image.open(tmp_path / "out" / record.file) as image:
+            assert image.crop((0, 0, 6, 6)).getextrema() == ((0, 0),) * 3
+    result = run(
+        evaluate, *MODEL, "--images", "photos", "--count", 4, "--attack", "blackout:side=48",
+        "--format", "json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    table = json.loads(result.stdout)
+    assert [one["attack"] for one in table["defenses"][0]["attacks"]] == ["blackout:side=48"]
+
+
+def test_a_target_may_be_the_name_of_a_class(tmp_path):
+    (tmp_path / "classes.txt").write_text("across\ndown\nfalling\nrising\n")
+    named = ["--classes", "classes.txt"]
+    lavan = ["--patch-size", 24, "--steps", 1]
+    result = run(
+        attack, "lavan", "photos", "-o", "out", *MODEL, *named, *lavan, "--target", "Falling"
+    )
+    assert result.exit_code == 0, result.output
+    assert {one.target for one in records.read_records(tmp_path / "out")} == {2}
+    result = run(
+        evaluate, *MODEL, *named, "--images", "photos", "--count", 4, "--keep", "kept",
+        "--attack", "lavan:patch-size=24,steps=1,target=rising",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (folder,) = [path for path in (tmp_path / "kept").iterdir() if path.is_dir()]
+    assert {one.target for one in records.read_records(folder)} == {3}
+    result = run(
+        attack, "lavan", "photos", "-o", "o", *MODEL, *named, *lavan, "--target", "sideways"
+    )
+    assert "no class 'sideways' in classes.txt" in str(result.exception)
+    result = run(attack, "lavan", "photos", "-o", "o", *MODEL, *lavan, "--target", "rising")
+    assert "target is 'rising'" in result.stderr
 
 
 def test_lavan_takes_every_flag(tmp_path):
@@ -75,16 +143,17 @@ def test_lavan_takes_every_flag(tmp_path):
         "--backward", "relaxed", "--batch-size", 5, "--device", "cpu",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    records = attacks.read_records(tmp_path / "out")
-    assert len(records) == 12
-    assert all(r.target is not None and 1 <= r.steps <= 12 for r in records)
-    assert all(r.top in (0, 48 - r.height) and r.left in (0, 48 - r.width) for r in records)
-    succeeded = sum(record.succeeded for record in records)
+    attacked = records.read_records(tmp_path / "out")
+    assert len(attacked) == 12
+    assert all(r.target is not None and 1 <= r.steps <= 12 for r in attacked)
+    assert all(r.top in (0, 48 - r.height) and r.left in (0, 48 - r.width) for r in attacked)
+    assert all(r.found is None and r.score is None for r in attacked)
+    succeeded = sum(record.succeeded for record in attacked)
     assert f"12 attacked, {succeeded} successfully" in result.stderr
-    wrong = sum(record.succeeded and record.before != record.label for record in records)
+    wrong = sum(record.succeeded and record.before != record.label for record in attacked)
     assert f"{wrong} of them classified wrongly before -> out" in result.stderr
     assert result.stdout == ""
-    for record in records:
+    for record in attacked:
         with Image.open(tmp_path / "out" / record.file) as image:
             assert image.format == "PNG" and image.size == (48, 48)
 
@@ -111,7 +180,7 @@ def test_a_trained_patch_can_be_applied_again(tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "applied" / "patch.png").exists()
-    first, again = (attacks.read_records(tmp_path / name) for name in ("trained", "applied"))
+    first, again = (records.read_records(tmp_path / name) for name in ("trained", "applied"))
     assert [(r.top, r.left, r.after) for r in first] == [(r.top, r.left, r.after) for r in again]
     for record in first:
         assert (tmp_path / "trained" / record.file).read_bytes() == (
@@ -134,7 +203,7 @@ def test_evaluate_prints_a_table_and_writes_a_page(tmp_path):
     assert page.count("<svg") == 1 and "lgs:threshold=0.2" in page and "http" not in page.replace(
         "http://www.w3.org/2000/svg", ""
     )  # fmt: skip
-    kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
+    kept = sorted(path.name for path in (tmp_path / "kept").iterdir() if path.is_dir())
     assert len(kept) == 4
     result = run(
         evaluate, *MODEL, "--images", "photos", "--count", 8, "--defense", "none",
@@ -143,6 +212,94 @@ def test_evaluate_prints_a_table_and_writes_a_page(tmp_path):
     assert result.exit_code == 0, result.output
     assert result.stdout == ""
     assert json.loads((tmp_path / "t.json").read_text())["defenses"][0]["clean"]["hits"] == 8
+
+
+TABLE = (
+    *MODEL, "--images", "photos", "--count", 6, "--defense", "none", "--defense", "lgs",
+    "--attack", "lavan:patch-size=24,steps=4,seed=3", "--adaptive", "--format", "json",
+)  # fmt: skip
+
+
+def figures(text):
+    table = json.loads(text)
+    return [{**row, "milliseconds": 0} for row in table["defenses"]], table["warnings"]
+
+
+def test_an_interrupted_table_goes_on_attack_by_attack(tmp_path):
+    whole = run(evaluate, *TABLE, "--keep", "kept")
+    assert whole.exit_code == 0, whole.output
+    done = tmp_path / "kept" / "lavan-patch-size=24,steps=4,seed=3"
+    # as if it had been killed in the last attack, while its images were written
+    last = tmp_path / "kept" / "lavan-patch-size=24,steps=4,seed=3-through-lgs"
+    (last / "attacks.jsonl").unlink()
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file()}
+    refused = run(evaluate, *TABLE, "--keep", "kept")
+    assert "--resume continues it" in str(refused.exception)
+    resumed = run(evaluate, *TABLE, "--keep", "kept", "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert figures(resumed.stdout) == figures(whole.stdout)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(records.read_records(last)) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (["--count", 5], "another choice of photographs"),
+        (["--backward", "identity"], "another --backward"),
+        (["--std", "2,2,2", "--all-images"], "another preprocessing"),
+    ],
+)
+def test_a_table_is_not_continued_with_other_settings(tmp_path, change, reason):
+    assert run(evaluate, *TABLE, "--keep", "kept").exit_code == 0
+    result = run(evaluate, *TABLE, "--keep", "kept", "--resume", *change)
+    assert reason in str(result.exception)
+
+
+def test_resume_needs_something_to_continue(tmp_path):
+    result = run(evaluate, *TABLE, "--resume")
+    assert result.exit_code == 2
+    assert "--resume needs --keep DIR" in result.stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").write_text("mine")
+    result = run(evaluate, *TABLE, "--keep", "mine", "--resume")
+    assert "does not say how it was made" in str(result.exception)
+
+
+def test_results_say_where_they_are_from(tmp_path):
+    result = run(evaluate, *TABLE)
+    told = json.loads(result.stdout)["provenance"]
+    assert told["lgs"] == lgs_cli.__version__
+    assert told["model"]["name"] == "toy:net"
+    assert len(told["model"]["sha256"]) == len(told["data"]["sha256"]) == 64
+    assert told["data"]["photographs"] == 6
+    assert told["preprocessing"]["crop"] == 0
+    assert told["engine"] == f"torch {version('torch')}"
+    assert told["libraries"]["numpy"] == version("numpy")
+    assert told["seeds"] == {"lavan:patch-size=24,steps=4,seed=3": 3}
+    assert told["command"].startswith("lgs ")
+    assert datetime.fromisoformat(told["date"]).utcoffset() == timedelta(0)
+    result = run(
+        tune, *MODEL, "--images", "photos", "--attack", "lavan:patch-size=24,steps=2",
+        "--smoothing", "1,2.3", "--threshold", "0.1", "--block-size", "15", "--overlap", "5",
+        "--count", 6, "--format", "json",
+    )  # fmt: skip
+    tuned = json.loads(result.stdout)["provenance"]
+    assert tuned["data"] == told["data"]
+    assert tuned["model"] == told["model"]
+    run(
+        attack, "lavan", "photos", "-o", "out", *MODEL, "--patch-size", 24, "--steps", 2,
+        "--through", "lgs:threshold=0.2", "--seed", 7,
+    )  # fmt: skip
+    made = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert made["model"] == told["model"]
+    assert made["data"]["photographs"] == 12
+    assert made["params"]["seed"] == 7
+    assert (made["through"]["method"], made["through"]["threshold"]) == ("lgs", 0.2)
+    # another photograph, another digest
+    shapes.write(tmp_path / "others", 12, seed=9)
+    other = json.loads(run(evaluate, *TABLE, "--images", "others").stdout)["provenance"]
+    assert other["data"]["sha256"] != told["data"]["sha256"]
 
 
 def test_tune_ends_with_options_to_paste(tmp_path):

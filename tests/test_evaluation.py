@@ -10,33 +10,35 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx_by_hand import channel_means
+from optional_data import DATA
 from PIL import Image
 
 from lgs_cli.defenses.chain import Step
 from lgs_cli.defenses.lgs import LgsParams
+from lgs_cli.defenses.preprocessing import PRESETS, Preprocessing, fit
 from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
-from lgs_cli.evaluation import attacks, dataset, models, score, table, tune, tuning
-from lgs_cli.evaluation.attacks import Attacked
-from lgs_cli.evaluation.settings import (
-    ATTACKS,
-    PRESETS,
-    EvaluateParams,
-    LavanParams,
-    PatchParams,
-    Preprocessing,
-    TuneParams,
-    parse_attack,
-    parse_defense,
-)
+from lgs_cli.evaluation import adaptive, charts, classes, dataset, grid_search, models, table
+from lgs_cli.evaluation.attacks import ATTACKS, records
+from lgs_cli.evaluation.attacks.lavan import LavanParams
+from lgs_cli.evaluation.attacks.patch import PatchParams
+from lgs_cli.evaluation.attacks.placement import choose_target, draws
+from lgs_cli.evaluation.attacks.records import Attacked
+from lgs_cli.evaluation.columns import column
+from lgs_cli.evaluation.evaluate import EvaluateParams, evaluate
+from lgs_cli.evaluation.grid_search import TuneParams, search_grid
+from lgs_cli.evaluation.models.model import Model
+from lgs_cli.evaluation.selection import choose
+from lgs_cli.evaluation.specs import parse_attack, parse_defense
 from lgs_cli.evaluation.table import Row, Share, Table
+from lgs_cli.evaluation.victim import Victim
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is absent")
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"needs the optional data (LGS_DATA=DIR); {DATA} is absent"
+)
 
 
 # ------------------------------------------------------------------------------------- specs
@@ -100,7 +102,12 @@ def test_a_wrong_spec_says_what_is_valid(parse, text, names):
 
 
 def test_every_setting_has_help_and_a_valid_default():
-    for kind in (*ATTACKS.values(), Preprocessing, EvaluateParams, TuneParams):
+    for kind in (
+        *(one.params for one in ATTACKS.values()),
+        Preprocessing,
+        EvaluateParams,
+        TuneParams,
+    ):
         kind()
         assert all(spec.metadata["help"] for spec in fields(kind))
 
@@ -133,6 +140,61 @@ def test_numbered_subfolders_are_those_classes(tmp_path):
     save(tmp_path / "10" / "a.png", flat(1, 2, 3))
     save(tmp_path / "9" / "a.png", flat(1, 2, 3))
     assert [(p.name, p.label) for p in dataset.find(tmp_path)] == [("10/a.png", 10), ("9/a.png", 9)]
+
+
+CLASS_FILES = {
+    "classes.txt": "red panda, lesser panda\nGreen-Mamba\nblue jay\n",
+    "index.json": '{"1": ["n2", "green_mamba"], "0": ["n1", "red_panda"], "2": ["n3", "blue_jay"]}',
+    "list.json": '["Red panda", "green mamba", "blue jay"]',
+    "class_to_idx.json": '{"blue jay": 2, "red panda": 0, "green mamba": 1}',
+}
+
+
+@pytest.mark.parametrize("file", CLASS_FILES)
+def test_subfolders_and_labels_may_be_names_of_classes(tmp_path, file):
+    path = tmp_path / file
+    path.write_text(CLASS_FILES[file])
+    names = classes.read(path)
+    for name in ("Blue Jay/a.png", "green_mamba/b.png"):
+        save(tmp_path / "photos" / name, flat(1, 2, 3))
+    found = dataset.find(tmp_path / "photos", classes=names)
+    assert [(p.name, p.label, p.folders) for p in found] == [
+        ("Blue Jay/a.png", 2, 0),
+        ("green_mamba/b.png", 1, 0),
+    ]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\ngreen_mamba/b.png,red panda\nBlue Jay/a.png,1\n")
+    found = dataset.find(tmp_path / "photos", labels, classes=names)
+    assert [p.label for p in found] == [1, 0]
+    labels.write_text("file,label\ngreen_mamba/b.png,panda bear\n")
+    with pytest.raises(UsageError, match=rf"line 2: no class 'panda bear' in .*{file}"):
+        dataset.find(tmp_path / "photos", labels, classes=names)
+
+
+def test_a_name_of_two_classes_is_refused(tmp_path):
+    (tmp_path / "classes.txt").write_text("crane, bird\nswan\ncrane\n")
+    names = classes.read(tmp_path / "classes.txt")
+    with pytest.raises(UsageError, match=r"'Crane' of .*classes\.txt may be 0 or 2"):
+        names.number("Crane")
+    assert names.number("bird") == 0
+    for wrong in ('{"0": "a", "2": "b"}', "{", "[1, 2]", '{"0": null}'):
+        (tmp_path / "wrong.json").write_text(wrong)
+        with pytest.raises(UsageError, match=r"wrong\.json gives no class a name"):
+            classes.read(tmp_path / "wrong.json")
+
+
+def test_named_subfolders_are_not_numbered_for_a_model_of_other_classes(colors, tmp_path):
+    """Three folders are three classes, two are not: their numbers would be a guess."""
+    for index, name in enumerate(("ant", "bee", "cat")):
+        color = [20, 20, 20]
+        color[index] = 150
+        save(tmp_path / "photos" / name / "a.png", flat(*color))
+    none = [parse_defense("none")]
+    (row,) = evaluate(Victim(colors), dataset.find(tmp_path / "photos"), none).rows
+    assert row.clean == Share(3, 3)
+    (tmp_path / "photos/ant/a.png").unlink()
+    with pytest.raises(UsageError, match=r"in 2 subfolders that have names, but .* has 3 classes"):
+        evaluate(Victim(colors), dataset.find(tmp_path / "photos"), none)
 
 
 def test_a_csv_gives_labels_and_leaves_out_the_rest(tmp_path):
@@ -176,27 +238,27 @@ def test_an_absolute_path_in_the_folder_is_one_below_it(tmp_path):
 def test_no_result_leaves_its_folder(tmp_path, file):
     record = Attacked(file, "a.png", 0, None, 0, 0, 8, 8, 0, 1, 0.9, 5, 0, 0.1)
     with pytest.raises(UsageError, match=r"leaves .*out"):
-        attacks.save(tmp_path / "out", flat(1, 2, 3)[None], [record])
+        records.save(tmp_path / "out", flat(1, 2, 3)[None], [record])
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["patch.png", "patch.png/a.png", "attacks.jsonl/a.png"])
 def test_a_photograph_does_not_take_the_place_of_a_result(name):
-    attacks.require_free_names(["0/patch.png", "patch.bmp", "attacks.jsonl.png"])
+    records.require_free_names(["0/patch.png", "patch.bmp", "attacks.jsonl.png"])
     with pytest.raises(UsageError, match="has the name of a result"):
-        attacks.require_free_names(["0/a.png", name])
+        records.require_free_names(["0/a.png", name])
 
 
 def test_a_name_that_is_no_utf_8_has_its_draws():
-    first = attacks.draws(0, "\udcff.png").random()
-    assert first == attacks.draws(0, "\udcff.png").random()
-    assert first != attacks.draws(0, "\udcfe.png").random()
+    first = draws(0, "\udcff.png").random()
+    assert first == draws(0, "\udcff.png").random()
+    assert first != draws(0, "\udcfe.png").random()
 
 
 def test_a_model_of_one_class_has_no_target():
     for target in ("none", "random", "0"):
         with pytest.raises(UsageError, match="the model has one class"):
-            attacks.choose_target(target, 0, 1, attacks.draws(0, "a"))
+            choose_target(target, 0, 1, draws(0, "a"))
 
 
 def test_no_folder_and_no_image_are_told(tmp_path):
@@ -240,16 +302,15 @@ def test_sizes_are_compared_across_batches(colors, tmp_path):
     for name, side in (("a", 8), ("b", 9)):
         save(tmp_path / "photos" / "0" / f"{name}.png", flat(200, 2, 3, side=side))
     with pytest.raises(ImageError, match=r"b\.png is 9×9, the images before it 8×8"):
-        score.evaluate(
-            colors, dataset.find(tmp_path / "photos"), [parse_defense("none")],
-            params=EvaluateParams(batch_size=1),
-        )  # fmt: skip
+        evaluate(
+            Victim(colors, batch_size=1), dataset.find(tmp_path / "photos"), [parse_defense("none")]
+        )
 
 
 def test_resizing_goes_by_the_shorter_side_and_crops_the_center():
     image = np.zeros((20, 40, 3), np.uint8)
     image[:, 20:] = 255
-    fitted = dataset.fit(image, Preprocessing(resize=10, crop=10))
+    fitted = fit(image, Preprocessing(resize=10, crop=10))
     assert fitted.shape == (10, 10, 3)
     assert (fitted[:, :4] == 0).all()
     assert (fitted[:, 6:] == 255).all()
@@ -260,7 +321,7 @@ def test_crops_are_those_of_the_published_preprocessing():
     """The crops in attacked/clean were made elsewhere, by the data's own description."""
     for path in sorted((DATA / "attacked" / "clean").glob("*.png"))[:12]:
         photograph = DATA / "imagenet" / f"{path.stem}.JPEG"
-        crop = dataset.fit(dataset.read(photograph), Preprocessing())
+        crop = fit(dataset.read(photograph), Preprocessing())
         assert (crop == dataset.read(path)).all(), path.stem
 
 
@@ -315,8 +376,8 @@ def test_a_damaged_onnx_model_is_told(tmp_path):
 def test_an_onnx_model_cannot_be_attacked(colors, tmp_path):
     save(tmp_path / "photos" / "0" / "a.png", flat(200, 10, 30))
     with pytest.raises(UsageError, match="needs gradients"):
-        score.evaluate(
-            colors,
+        evaluate(
+            Victim(colors),
             dataset.find(tmp_path / "photos"),
             [parse_defense("none")],
             [parse_attack("lavan:patch-size=3")],
@@ -332,6 +393,25 @@ def test_squeezenet_classifies_as_its_readme_says():
     right = Share(int((model.predict(images.pixels) == images.labels).sum()), len(found))
     low, high = right.interval
     assert low < 0.613 < high
+
+
+def test_a_wrong_preset_is_noticed(colors, tmp_path):
+    """A model of BGR that is given RGB takes red for blue, and blue for red."""
+    for index in range(20):
+        color = [20, 20, 20]
+        color[2 - index % 3] = 150
+        save(tmp_path / "photos" / str(index % 3) / f"{index}.png", flat(*color))
+    found = dataset.find(tmp_path / "photos")
+    made = evaluate(Victim(colors), found, [parse_defense("none")])
+    assert made.warnings == (
+        f"{colors.spec} classifies 7 of 20 photographs rightly, but 20 with --preset caffe: "
+        "is the preprocessing right?",
+    )
+    bgr = models.load(colors.spec, Preprocessing(resize=0, crop=0, channels="bgr"))
+    assert evaluate(Victim(bgr), found, [parse_defense("none")]).warnings == ()
+    wrong = [photograph for photograph in found if photograph.label != 1]
+    with pytest.raises(UsageError, match=r"none of 13 .* but 13 with --preset caffe"):
+        evaluate(Victim(colors), wrong, [parse_defense("none")])
 
 
 # ------------------------------------------------------------------------------------- table
@@ -414,7 +494,7 @@ def test_json_holds_every_share():
 
 
 def test_the_chart_is_wellformed_and_draws_to_scale():
-    root = ET.fromstring(table.chart(SAMPLE))
+    root = ET.fromstring(charts.bars(SAMPLE))
     space = "{http://www.w3.org/2000/svg}"
     bars = list(root.iter(f"{space}g"))
     # 4 shares a row, one of them of nothing
@@ -426,7 +506,7 @@ def test_the_chart_is_wellformed_and_draws_to_scale():
     clean = {title: width for title, width in widths.items() if title.startswith("clean")}
     full, most = (next(w for t, w in clean.items() if end in t) for end in ("10 of 10", "8 of 10"))
     assert most / full == pytest.approx(0.8, abs=0.01)
-    assert "<script>" not in table.chart(SAMPLE)
+    assert "<script>" not in charts.bars(SAMPLE)
 
 
 # --------------------------------------------------------------------------- scoring folders
@@ -444,7 +524,7 @@ def photographs(folder):
 
 def attacked_folder(folder, found, hit):
     """Paint those of `hit` so that the color model calls them 2, or 0 where they are 2."""
-    pixels, records = [], []
+    pixels, made = [], []
     for photograph in found:
         image = dataset.read(photograph.path)
         target = 0 if photograph.label == 2 else 2
@@ -453,13 +533,13 @@ def attacked_folder(folder, found, hit):
             image[:, :, target] = 255
         pixels.append(image)
         after = target if photograph.name in hit else photograph.label
-        records.append(
+        made.append(
             Attacked(
-                attacks.file_name(photograph.name), photograph.name, photograph.label, None,
+                records.file_name(photograph.name), photograph.name, photograph.label, None,
                 0, 0, 8, 8, photograph.label, after, 0.9, 5, 0, 0.1,
             )
         )  # fmt: skip
-    attacks.save(folder, np.stack(pixels), records)
+    records.save(folder, np.stack(pixels), made)
     return folder
 
 
@@ -468,7 +548,7 @@ def test_a_folder_made_earlier_is_scored(colors, tmp_path):
     right = [p for p in found if p.path.stem != "wrong"]
     hit = {p.name for p in right[:4]}
     folder = attacked_folder(tmp_path / "lavan", right, hit)
-    result = score.evaluate(colors, found, [parse_defense("none")], folders=[folder])
+    result = evaluate(Victim(colors), found, [parse_defense("none")], [folder])
     (row,) = result.rows
     assert result.attacks == ("lavan",)
     assert row.clean == Share(6, 6)
@@ -482,23 +562,23 @@ def test_no_name_reaches_a_terminal_as_it_is(colors, tmp_path):
     found = photographs(tmp_path / "photos")
     folder = attacked_folder(tmp_path / "a\x1b[2J\udcff", found, {found[0].name})
     colors.spec = "net\n\x1b[2J.onnx"
-    result = score.evaluate(colors, found, [parse_defense("none")], folders=[folder])
+    result = evaluate(Victim(colors), found, [parse_defense("none")], [folder])
     assert result.attacks == (r"a\x1b[2J\xff",)
     assert any(r"a\x1b[2J\xff succeeds on" in warning for warning in result.warnings)
     for form in table.FORMATS:
         text = table.write(result, form)
         assert "\x1b" not in text and text.encode()
     params = TuneParams(smoothing="1", threshold="0.1", block_size="15", overlap="5")
-    tuned = tune.tune(colors, found, folder, params)
-    for text in (tuning.write(tuned), tuning.to_json(tuned), tuning.chart(tuned)):
+    tuned = search_grid(Victim(colors), found, folder, params)
+    for text in (grid_search.write(tuned), grid_search.to_json(tuned), charts.scatter(tuned)):
         assert "\x1b" not in text and text.encode()
     assert parse_attack("patch:apply=\x1b[2J").text == r"patch:apply=\x1b[2J"
     for wrong in (
         lambda: dataset.find(tmp_path / "\x1b[2J"),
         lambda: models.load("\x1b[2J.onnx", Preprocessing()),
         lambda: models.load("\x1b[2J", Preprocessing()),
-        lambda: score.evaluate(colors, [replace(found[0], label=9)], []),
-        lambda: attacks.read_records(tmp_path / "\x1b[2J"),
+        lambda: evaluate(Victim(colors), [replace(found[0], label=9)], []),
+        lambda: records.read_records(tmp_path / "\x1b[2J"),
     ):
         with pytest.raises(LgsError) as error:
             wrong()
@@ -509,7 +589,7 @@ def test_a_folder_may_hold_only_some_of_the_images(colors, tmp_path):
     found = photographs(tmp_path / "photos")
     some = [p for p in found if p.label == 1]
     folder = attacked_folder(tmp_path / "lavan", some, {p.name for p in some})
-    result = score.evaluate(colors, found, [parse_defense("none")], folders=[folder])
+    result = evaluate(Victim(colors), found, [parse_defense("none")], [folder])
     assert result.rows[0].accuracy == (Share(0, 2),)
     assert result.rows[0].clean == Share(6, 6)
     assert result.warnings == ()
@@ -520,7 +600,7 @@ def test_a_folder_without_records_is_matched_by_name(colors, tmp_path):
     some = [p for p in found if p.label == 1]
     folder = attacked_folder(tmp_path / "lavan", some, {some[0].name})
     (folder / "attacks.jsonl").unlink()
-    result = score.evaluate(colors, found, [parse_defense("none")], folders=[folder])
+    result = evaluate(Victim(colors), found, [parse_defense("none")], [folder])
     assert result.rows[0].accuracy == (Share(1, 2),)
 
 
@@ -539,9 +619,9 @@ def test_photographs_of_one_stem_are_told_apart(colors, tmp_path, with_records):
     folder = attacked_folder(tmp_path / "lavan", found, {"0.bmp"})
     if not with_records:
         (folder / "attacks.jsonl").unlink()
-    images, _, _ = score.choose(colors, found, EvaluateParams())
-    blind = score.attacked(colors, images, images, folder, EvaluateParams())
-    assert images.names == ("0.bmp", "0.png")
+    selection = choose(Victim(colors), found, 0)
+    blind = column(Victim(colors), selection, folder)
+    assert selection.chosen.names == ("0.bmp", "0.png")
     assert blind.index.tolist() == [0, 1] and blind.pixels[0, 0, 0, 2] == 255
     assert colors.predict(blind.pixels).tolist() == [2, 1]
 
@@ -550,35 +630,35 @@ def test_an_attacked_image_of_two_possible_photographs_is_refused(colors, tmp_pa
     found = twins(tmp_path / "photos")
     save(tmp_path / "made" / "0.webp", flat(9, 9, 200))
     with pytest.raises(UsageError, match=r"0\.webp may be made from 0\.bmp or 0\.png"):
-        score.evaluate(colors, found, [parse_defense("none")], folders=[tmp_path / "made"])
+        evaluate(Victim(colors), found, [parse_defense("none")], [tmp_path / "made"])
     save(tmp_path / "both" / "0.png", flat(9, 9, 200))
     save(tmp_path / "both" / "0.jpg", flat(9, 9, 200))
     with pytest.raises(UsageError, match=r"several images were made from 0\.png"):
-        score.evaluate(colors, found[1:], [parse_defense("none")], folders=[tmp_path / "both"])
+        evaluate(Victim(colors), found[1:], [parse_defense("none")], [tmp_path / "both"])
 
 
 def test_records_that_are_none_are_told(tmp_path):
     path = tmp_path / "attacks.jsonl"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match=r"attacks\.jsonl is not UTF-8"):
-        attacks.read_records(tmp_path)
+        records.read_records(tmp_path)
     record = Attacked("a.png", "a.png", 0, None, 0, 0, 8, 8, 0, 1, 0.9, 5, 0, 0.1)
     for wrong in ({"file": 5}, {"label": "cat"}, {"confidence": None}):
         path.write_text(json.dumps(asdict(record) | wrong) + "\n")
         with pytest.raises(UsageError, match="line 1 is not the record"):
-            attacks.read_records(tmp_path)
+            records.read_records(tmp_path)
     path.write_text(json.dumps(asdict(record)) + "\n")
-    assert attacks.read_records(tmp_path) == [record]
+    assert records.read_records(tmp_path) == [record]
 
 
 @needs_data
 def test_lgs_saves_the_published_attacked_photographs():
     """All 48 are lost undefended, and at least 0.80 of them are right again behind LGS."""
-    made = score.evaluate(
-        models.load(str(DATA / "models" / "squeezenet1_1.onnx"), PRESETS["as-is"]),
+    made = evaluate(
+        Victim(models.load(str(DATA / "models" / "squeezenet1_1.onnx"), PRESETS["as-is"])),
         dataset.find(DATA / "attacked" / "clean", DATA / "attacked" / "labels.csv"),
         [parse_defense("none"), parse_defense("lgs")],
-        folders=[DATA / "attacked" / "lavan_32px"],
+        [DATA / "attacked" / "lavan_32px"],
     )
     none, lgs = made.rows
     assert (none.clean, none.accuracy) == (Share(48, 48), (Share(0, 48),))
@@ -589,10 +669,10 @@ def test_lgs_saves_the_published_attacked_photographs():
 def test_all_images_count_what_the_model_gets_wrong(colors, tmp_path):
     found = photographs(tmp_path / "photos")
     params = EvaluateParams(all_images=True)
-    (row,) = score.evaluate(colors, found, [parse_defense("none")], params=params).rows
+    (row,) = evaluate(Victim(colors), found, [parse_defense("none")], params=params).rows
     assert row.clean == Share(6, 7)
     params = EvaluateParams(count=4)
-    (row,) = score.evaluate(colors, found, [parse_defense("none")], params=params).rows
+    (row,) = evaluate(Victim(colors), found, [parse_defense("none")], params=params).rows
     assert row.clean == Share(4, 4)
 
 
@@ -601,37 +681,36 @@ def test_what_cannot_be_scored_is_told(colors, tmp_path):
     none = [parse_defense("none")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoImagesError):
-        score.evaluate(colors, found, none, folders=[tmp_path / "empty"])
+        evaluate(Victim(colors), found, none, [tmp_path / "empty"])
     (tmp_path / "empty" / "attacks.jsonl").write_text('{"file": 1}\n')
     with pytest.raises(UsageError, match="line 1 is not the record"):
-        score.evaluate(colors, found, none, folders=[tmp_path / "empty"])
+        evaluate(Victim(colors), found, none, [tmp_path / "empty"])
     other = [replace(p, name=f"x/{p.name}") for p in found]
     with pytest.raises(UsageError, match="none of its 7 images"):
-        score.evaluate(
-            colors, found, none, folders=[attacked_folder(tmp_path / "other", other, set())]
-        )
+        folder = attacked_folder(tmp_path / "other", other, set())
+        evaluate(Victim(colors), found, none, [folder])
     with pytest.raises(UsageError, match=r"has label 8, but .* has classes 0 to 2"):
-        score.evaluate(colors, [replace(found[0], label=8)], none)
+        evaluate(Victim(colors), [replace(found[0], label=8)], none)
     with pytest.raises(UsageError, match="has no label"):
-        score.evaluate(colors, [replace(found[0], label=None)], none)
+        evaluate(Victim(colors), [replace(found[0], label=None)], none)
     wrong = [p for p in found if p.path.stem == "wrong"]
     with pytest.raises(UsageError, match="classifies none of 1 photographs rightly"):
-        score.evaluate(colors, wrong, none)
+        evaluate(Victim(colors), wrong, none)
     large = attacked_folder(tmp_path / "large", found, set())
     save(large / found[0].name, flat(1, 2, 3, side=9))
     with pytest.raises(UsageError, match="is 9×9, the model sees 8×8"):
-        score.evaluate(colors, found, none, folders=[large])
+        evaluate(Victim(colors), found, none, [large])
 
 
 def test_the_blind_figure_counts_where_it_is_lower():
     row = Row("lgs", 1.0, Share(9, 10), (Share(2, 10),), (Share(7, 9),))
     blind = np.array([False] * 4 + [True] * 2 + [False] * 4)
-    weighed, warnings = score._weigh(row, Share(5, 8), blind, "lavan")
+    weighed, warnings = adaptive.weigh(row, Share(5, 8), blind, "lavan")
     assert weighed.adaptive == Share(2, 8)
     assert weighed.adaptive_is_blind
     assert warnings == ["lavan through lgs leaves 5 of 8, the blind attack 2: the blind figure "
                         "counts"]  # fmt: skip
-    weighed, warnings = score._weigh(row, Share(1, 8), blind, "lavan")
+    weighed, warnings = adaptive.weigh(row, Share(1, 8), blind, "lavan")
     assert (weighed.adaptive, weighed.adaptive_is_blind, warnings) == (Share(1, 8), False, [])
 
 
@@ -682,7 +761,7 @@ def test_pasting_a_ready_patch_needs_no_torch(colors, tmp_path):
         "--apply", tmp_path / "blue.png", *still, "--through", "median:window=2",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for record in attacks.read_records(tmp_path / "out"):
+    for record in records.read_records(tmp_path / "out"):
         pixels = dataset.read(tmp_path / "out" / record.file)
         assert (pixels[:7, 1:] == (0, 0, 255)).all() and (pixels[7, :, 2] < 255).all()
         assert (record.top, record.left, record.height, record.width) == (0, 1, 7, 7)
@@ -740,7 +819,11 @@ def test_the_grid_passes_over_what_lgs_does_not_take():
         TuneParams(smoothing="much")
 
 
-class Scripted(models.Model):
+def rows_of(text):
+    return [line for line in text.splitlines() if "[" in line and line[0].isdigit()]
+
+
+class Scripted(Model):
     """Answers so that each combination has the accuracies of a script, told by its λ alone."""
 
     def __init__(self, script):
@@ -765,7 +848,7 @@ def test_the_front_and_the_choice_follow_from_the_counts(tmp_path):
     # choosing the images, then (clean, attacked) of λ = 1, 2, 3, 4
     counts = [10, 10, 2, 8, 6, 7, 6, 4, 9]
     params = TuneParams(smoothing="1,2,3,4", threshold="0.1", block_size="15", overlap="5", count=0)
-    tuned = tune.tune(Scripted(counts), found, folder, params)
+    tuned = search_grid(Victim(Scripted(counts)), found, folder, params)
     assert [(p.clean.hits, p.attacked.hits) for p in tuned.points] == [
         (10, 2), (8, 6), (7, 6), (4, 9),
     ]  # fmt: skip
@@ -774,11 +857,42 @@ def test_the_front_and_the_choice_follow_from_the_counts(tmp_path):
     assert tuned.options == "--smoothing 2 --threshold 0.1 --block-size 15 --overlap 5"
     for weight, smoothing in ((1.0, 1), (0.0, 4), (0.9, 1), (0.3, 4)):
         weighted = replace(params, clean_weight=weight)
-        chosen = tune.tune(Scripted(counts), found, folder, weighted).chosen
+        chosen = search_grid(Victim(Scripted(counts)), found, folder, weighted).chosen
         assert chosen.params.smoothing == smoothing, weight
-    assert tuned.options in tuning.write(tuned)
-    assert "3 of 4 combinations" in tuning.write(tuned)
-    plain = json.loads(tuning.to_json(tuned))
+    assert tuned.options in grid_search.write(tuned)
+    assert "3 of 4 combinations" in grid_search.write(tuned)
+    assert len(rows_of(grid_search.write(tuned))) == 3
+    plain = json.loads(grid_search.to_json(tuned))
     assert [p["chosen"] for p in plain["points"]] == [False, True, False, False]
-    root = ET.fromstring(tuning.chart(tuned))
+    root = ET.fromstring(charts.scatter(tuned))
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 4 + 1
+
+
+def test_a_sample_that_separates_nothing_is_told(tmp_path):
+    """By hand: 5 images more are 2/2⁵ = 6 % by chance, 6 are 2/2⁶ = 3 %."""
+    for index in range(10):
+        save(tmp_path / "photos" / "0" / f"{index}.png", flat(1, 2, 3))
+    found = dataset.find(tmp_path / "photos")
+    folder = attacked_folder(tmp_path / "attacked", found, set())
+    params = TuneParams(smoothing="1,2,3", threshold="0.1", block_size="15", overlap="5", count=0)
+    # choosing the images, then (clean, attacked) of λ = 1, 2, 3: 10 images, 5 fewer, 6 fewer
+    tuned = search_grid(Victim(Scripted([10, 10, 8, 9, 4, 8, 4])), found, folder, params)
+    assert tuned.chosen.params.smoothing == 1
+    assert tuned.unseparated == 1
+    text = grid_search.write(tuned)
+    assert "1 of the 2 other combinations differ from the chosen one by no more than chance" in text
+    tuned = search_grid(Victim(Scripted([10, 10, 8, 4, 4, 4, 4])), found, folder, params)
+    assert tuned.unseparated == 0
+    assert "chance" not in grid_search.write(tuned)
+
+
+def test_combinations_of_the_same_figures_have_one_line(tmp_path):
+    for index in range(10):
+        save(tmp_path / "photos" / "0" / f"{index}.png", flat(1, 2, 3))
+    found = dataset.find(tmp_path / "photos")
+    folder = attacked_folder(tmp_path / "attacked", found, set())
+    params = TuneParams(smoothing="1,2.3,5", threshold="0.1", block_size="15", overlap="5", count=0)
+    tuned = search_grid(Victim(Scripted([10] + [9, 7] * 3)), found, folder, params)
+    (row,) = rows_of(grid_search.write(tuned))
+    assert row.startswith("2.3 ")
+    assert row.endswith("chosen, 2 more alike")

@@ -12,8 +12,9 @@ from skimage import data as shipped
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'lgs-cli[eval]'")
 
+from lgs_cli.defenses.preprocessing import PRESETS  # noqa: E402
 from lgs_cli.evaluation.detector import clutter, network, scenes, training  # noqa: E402
-from lgs_cli.evaluation.settings import PRESETS, TrainParams  # noqa: E402
+from lgs_cli.evaluation.detector.params import TrainParams  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -2,42 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from lgs_cli.commands.group import Group
+from lgs_cli.commands.meter import Meter, progress_option
 from lgs_cli.commands.model_options import (
     FILE,
+    backward_option,
+    batch_size_option,
+    class_names,
+    find_photographs,
     labels_option,
-    load_model,
+    load_victim,
     model_options,
     params_options,
-    progress_bar,
     take_params,
 )
-from lgs_cli.evaluation.settings import BACKWARDS, LavanParams, PatchParams, parse_defense
+from lgs_cli.evaluation.attacks import ATTACKS
+from lgs_cli.evaluation.attacks.attack import Attack
+from lgs_cli.evaluation.specs import AttackSpec, parse_defense, target_number
 from lgs_cli.wording import printable
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-@click.group()
+@click.group(cls=Group)
 def attack() -> None:
     """Attack images, to see what a defense is worth."""
 
 
-def _attack_options(command: Command) -> Command:
+def _command(kind: Attack) -> click.Command:
+    """Make the command of one attack."""
+
+    def run(**options: Any) -> int:
+        if options.get("target") is not None:
+            options["target"] = target_number(options["target"], class_names(options))
+        params = take_params(kind.params, options)
+        return _attack(AttackSpec(kind.name, kind, params), options)
+
+    papers = ", ".join(f"arXiv {paper}" for paper in kind.papers)
+    run.__doc__ = (
+        f"{kind.title}: {kind.summary} ({papers})\n\n"
+        "IMAGES is a folder. Images without a label are taken for what the model says they are. "
+        "Attacked images are the crops the model sees."
+    )
+    command: Any = run
+    training = (
+        click.option("--train", metavar="DIR", type=FILE, help="Train on these, not on IMAGES."),
+        click.option(
+            "--train-labels", metavar="FILE.csv", type=FILE,
+            help="Labels of the images to train on.",
+        ),
+    )  # fmt: skip
     for option in (
-        click.option(
-            "--batch-size", type=click.IntRange(min=1), default=16, show_default=True,
-            help="Images attacked at once.",
-        ),
-        click.option(
-            "--backward", type=click.Choice(BACKWARDS), default="auto", show_default=True,
-            help="Gradient of the defense: exact where it has one.",
-        ),
+        progress_option,
+        batch_size_option,
+        backward_option,
         click.option(
             "--through", metavar="DEFENSE", default="none",
             help="Attack through a defense: NAME or NAME:PARAM=VALUE,...",
@@ -49,63 +70,30 @@ def _attack_options(command: Command) -> Command:
             help="Where attacked PNGs and attacks.jsonl go.",
         ),
         click.argument("images", metavar="IMAGES", type=FILE),
+        params_options(kind.params),
+        *(reversed(training) if kind.needs_training(kind.params()) else ()),
     ):  # fmt: skip
         command = option(command)
-    return command
+    return click.command(kind.name)(command)
 
 
-@attack.command()
-@params_options(LavanParams)
-@_attack_options
-def lavan(**options: Any) -> int:
-    """LaVAN: a patch of visible noise for each image (arXiv 1801.02608).
-
-    IMAGES is a folder. Images without a label are taken for what the model says they are.
-    Attacked images are the crops the model sees.
-    """
-    return _attack(take_params(LavanParams, options), options)
+for _kind in ATTACKS.values():
+    attack.add_command(_command(_kind))
 
 
-@attack.command()
-@click.option("--train", metavar="DIR", type=FILE, help="Train on these images, not on IMAGES.")
-@click.option(
-    "--train-labels", metavar="FILE.csv", type=FILE, help="Labels of the images to train on."
-)
-@params_options(PatchParams)
-@_attack_options
-def patch(**options: Any) -> int:
-    """Adversarial Patch: one patch for all images (arXiv 1712.09665).
-
-    The patch is trained, written as patch.png, and pasted onto each image of the folder IMAGES;
-    --apply pastes a patch that is there already.
-    """
-    return _attack(take_params(PatchParams, options), options)
-
-
-def _attack(params: LavanParams | PatchParams, options: dict[str, Any]) -> int:
-    from lgs_cli.evaluation import craft, dataset
+def _attack(spec: AttackSpec, options: dict[str, Any]) -> int:
+    from lgs_cli.evaluation.attack_folder import attack_folder
 
     defense = parse_defense(options["through"])
     output: Path = options["output"]
-    photographs = dataset.find(options["images"], options["labels"], [output])
-    training = (
-        dataset.find(options["train"], options["train_labels"], [output])
-        if options.get("train")
-        else []
-    )
-    model = load_model(options)
-    with progress_bar("image") as tell:
-        records = craft.attack_folder(
-            model,
-            photographs,
-            output,
-            params,
-            chain=defense.chain,
-            backward=options["backward"],
-            batch_size=options["batch_size"],
-            training=training,
-            progress=tell,
-        )
+    photographs = find_photographs(options, options["images"], [output])
+    training = []
+    if options.get("train"):
+        given = options | {"labels": options["train_labels"]}
+        training = find_photographs(given, options["train"], [output])
+    with Meter("image", None, options["progress"]) as meter:
+        victim = load_victim(options, meter).behind(defense.chain)
+        records = attack_folder(victim, photographs, spec, output, training)
     succeeded = [record for record in records if record.succeeded]
     wrong = sum(record.before != record.label for record in succeeded)
     already = f", {wrong} of them classified wrongly before" if wrong else ""

@@ -1,21 +1,26 @@
-"""The click options that ``attack``, ``evaluate`` and ``tune`` share. Light."""
+"""The click options that commands with a model share. Light."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import click
 
-from lgs_cli.evaluation.settings import DEVICES, PRESETS, Preprocessing
+from lgs_cli.commands.defense_options import complete_model
+from lgs_cli.defenses.preprocessing import PRESETS, Preprocessing
+from lgs_cli.evaluation.models.reference import REFERENCES
+from lgs_cli.evaluation.models.torch_model import DEVICES
+from lgs_cli.evaluation.progress import Progress
+from lgs_cli.evaluation.victim import BACKWARDS, Victim
 from lgs_cli.params import Params, valid_range
 
 if TYPE_CHECKING:
-    from lgs_cli.evaluation.models import Model
+    from lgs_cli.evaluation.classes import Classes
+    from lgs_cli.evaluation.dataset import Photograph
+    from lgs_cli.evaluation.models.model import Model
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SomeParams = TypeVar("SomeParams", bound=Params)
@@ -91,7 +96,7 @@ def take_params(
     Raises
     ------
     click.UsageError
-        Where a value is not valid.
+        If a value is not valid.
     """
     given = {spec.name: options.pop(spec.name) for spec in fields(kind)}
     types = get_type_hints(kind)
@@ -121,8 +126,7 @@ def model_options(command: Command) -> Command:
         click.option(
             "--preset",
             type=click.Choice(list(PRESETS)),
-            default="plain",
-            show_default=True,
+            show_default="plain, or the model's own",
             help="Preprocessing that the options below change: plain takes RGB in [0, 1], "
             "as-is neither resizes nor crops.",
         ),
@@ -130,7 +134,10 @@ def model_options(command: Command) -> Command:
             "--model",
             required=True,
             metavar="MODEL",
-            help="FILE.onnx (no gradients), FILE.pt2, FILE.pt or package.module:factory.",
+            shell_complete=complete_model,
+            help="FILE.onnx (no gradients), FILE.pt2, FILE.pt, package.module:factory, or a "
+            f"pretrained one: {', '.join(REFERENCES)}. A model file runs code: use only what you "
+            "trust.",
         ),
     ):
         command = option(command)
@@ -140,15 +147,6 @@ def model_options(command: Command) -> Command:
 def load_model(options: dict[str, Any]) -> Model:
     """Take the options of :func:`model_options` out of a command's, and load the model.
 
-    Parameters
-    ----------
-    options : dict
-        What click parsed; those that are taken are removed.
-
-    Returns
-    -------
-    Model
-
     Raises
     ------
     click.UsageError, LgsError
@@ -156,41 +154,97 @@ def load_model(options: dict[str, Any]) -> Model:
     """
     from lgs_cli.evaluation import models
 
-    preprocessing = take_params(Preprocessing, options, PRESETS[options.pop("preset")])
-    return models.load(options.pop("model"), preprocessing, options.pop("device"))
+    spec, preset = options.pop("model"), options.pop("preset")
+    base = PRESETS[preset or "plain"]
+    if preset is None and spec in REFERENCES:
+        base = REFERENCES[spec].preprocessing
+    return models.load(spec, take_params(Preprocessing, options, base), options.pop("device"))
 
 
-labels_option = click.option(
-    "--labels",
-    metavar="FILE.csv",
-    type=FILE,
-    help="Columns file and label; default: one subfolder a class.",
-)
-
-
-@contextlib.contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[str, int], None]]:
-    """Show progress on a terminal: what is being done, and how many are done.
+def load_victim(options: dict[str, Any], progress: Progress) -> Victim:
+    """Load the model of :func:`load_model`, with what a command says of how to work with it.
 
     Parameters
     ----------
-    unit : str
-        What is counted.
-
-    Yields
-    ------
-    callable
-        Takes what is being done, printable, and how many more are done.
+    options : dict
+        What click parsed, with `batch_size_option` and perhaps `backward_option`.
+    progress : Progress
+        Hears how far the work is.
     """
-    if not sys.stderr.isatty():
-        yield lambda what, count: None
-        return
-    from tqdm import tqdm
+    return Victim(
+        load_model(options),
+        backward=options.pop("backward", "auto"),
+        batch_size=options.pop("batch_size"),
+        progress=progress,
+    )
 
-    with tqdm(unit=unit, dynamic_ncols=True, leave=False) as bar:
 
-        def tell(what: str, count: int) -> None:
-            bar.set_description(what, refresh=False)
-            bar.update(count)
+batch_size_option = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Images in one pass of the model.",
+)
 
-        yield tell
+backward_option = click.option(
+    "--backward",
+    type=click.Choice(BACKWARDS),
+    default="auto",
+    show_default=True,
+    help="Gradient of a defense under attack: the best that it has, identity as in the paper, ...",
+)
+
+
+def labels_option(command: Command) -> Command:
+    """Add the options that name the classes of images; :func:`find_photographs` reads them."""
+    for option in (
+        click.option(
+            "--classes",
+            metavar="FILE",
+            type=FILE,
+            help="Names of the model's classes, so that labels and subfolders may be names: one "
+            "class a line from 0, or JSON (imagenet_class_index.json, class_to_idx).",
+        ),
+        click.option(
+            "--labels",
+            metavar="FILE.csv",
+            type=FILE,
+            help="Columns file and label; default: one subfolder per class.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def class_names(options: dict[str, Any]) -> Classes | None:
+    """Return the names of the model's classes, from ``--classes`` or known of the model itself."""
+    from lgs_cli.evaluation import classes
+
+    if options["classes"] is not None:
+        return classes.read(options["classes"])
+    return classes.of_imagenet() if options["model"] in REFERENCES else None
+
+
+def find_photographs(
+    options: dict[str, Any], folder: Path, never: Sequence[Path] = ()
+) -> list[Photograph]:
+    """Find the photographs of a folder, labeled as the options of a command say.
+
+    Parameters
+    ----------
+    options : dict
+        What click parsed: ``labels``, ``classes`` and ``model`` are read.
+    folder : Path
+        The folder.
+    never : sequence of Path
+        Folders to skip.
+
+    Raises
+    ------
+    LgsError
+        As :func:`lgs_cli.evaluation.dataset.find`.
+    """
+    from lgs_cli.evaluation import dataset
+
+    return dataset.find(folder, options["labels"], never, class_names(options))

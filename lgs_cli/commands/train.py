@@ -9,9 +9,12 @@ from typing import Any
 
 import click
 
+from lgs_cli.commands.defense_options import complete_model
+from lgs_cli.commands.meter import Meter, progress_option
 from lgs_cli.commands.model_options import FILE, params_options, take_params
+from lgs_cli.defenses.preprocessing import PRESETS, Preprocessing
 from lgs_cli.errors import ImageError, NoImagesError, UsageError
-from lgs_cli.evaluation.settings import PRESETS, Preprocessing, TrainParams
+from lgs_cli.evaluation.detector.params import TrainParams
 from lgs_cli.wording import counted, printable
 
 _LEAST_PHOTOS = 8
@@ -26,7 +29,7 @@ _LEAST_PHOTOS = 8
     "-o", "--output", required=True, metavar="FILE.onnx", type=FILE, help="Where the detector goes."
 )
 @click.option(
-    "--model", "models", multiple=True, metavar="MODEL",
+    "--model", "models", multiple=True, metavar="MODEL", shell_complete=complete_model,
     help="A classifier for the attackers to fool: FILE.pt2, FILE.pt or package.module:factory; "
     "repeatable. Without one the detector learns from pasted textures and patches alone.",
 )  # fmt: skip
@@ -48,6 +51,7 @@ _LEAST_PHOTOS = 8
     "--checkpoint", metavar="FILE", type=FILE, show_default="FILE.onnx.checkpoint",
     help="Where the state is kept while it trains. The same command goes on from there.",
 )  # fmt: skip
+@progress_option
 def train(images: tuple[Path, ...], output: Path, **options: Any) -> int:
     """Train the detector of localize on your own pictures and models.
 
@@ -83,8 +87,9 @@ def train(images: tuple[Path, ...], output: Path, **options: Any) -> int:
         model_specs=options["models"],
         preprocessing=preprocessing,
     )
-    with _Bar(params) as bar:
-        detector = training.train(material, params, checkpoint, bar.show)
+    with Meter("round", params.rounds, options["progress"]) as meter:
+        rounds = _Rounds(meter, options["progress"])
+        detector = training.train(material, params, checkpoint, rounds.show)
     against = f"{params.rounds} rounds against {params.attackers} attackers on each of "
     metadata = {
         "photographs": str(len(material.photos)),
@@ -111,20 +116,14 @@ def _left_out(error: ImageError) -> None:
     click.echo(f"lgs: left out: {error}", err=True)
 
 
-class _Bar:
-    """How the training goes: a bar on a terminal, else a line now and then."""
+class _Rounds:
+    """How the training goes: on a meter, and, if nobody sees a bar, by a line now and then."""
 
-    def __init__(self, params: TrainParams) -> None:
+    def __init__(self, meter: Meter, form: str) -> None:
+        self._meter = meter
+        self._in_lines = form == "auto" and not sys.stderr.isatty()
         self._start = self._said = time.monotonic()
-        self._first: int | None = None
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=params.rounds, unit="round", dynamic_ncols=True, leave=False)
-
-    def __enter__(self) -> _Bar:
-        return self
+        self._first = self._last = -1
 
     def show(self, progress: Any) -> None:
         """Show one more round, a `training.Progress`."""
@@ -132,21 +131,20 @@ class _Bar:
         if progress.passed == progress.passed:  # NaN where there is no attacker
             said += f", {progress.passed:.0%} of the attackers pass"
         now = time.monotonic()
-        if self._first is None:
+        if self._first < 0:
             # What came before is not of the rounds' pace: the warm-up, or what a checkpoint holds.
             self._first, self._start = progress.round, now
-        if self._bar is not None:
-            self._bar.n = progress.round
-            self._bar.set_postfix_str(said)
-        elif progress.round > self._first and (
-            now - self._said >= 60 or progress.round == progress.rounds
-        ):
+            self._meter.start("training", progress.rounds, progress.round)
+        else:
+            self._meter.advance(progress.round - self._last)
+        self._last = progress.round
+        self._meter.note(said)
+        is_last = progress.round == progress.rounds
+        if not self._in_lines or progress.round == self._first:
+            return
+        if now - self._said >= 60 or is_last:
             self._said = now
             pace = (now - self._start) / (progress.round - self._first)
             left = pace * (progress.rounds - progress.round)
             rounds = f"round {progress.round} of {progress.rounds}"
             click.echo(f"{rounds}: {said}; {left / 60:.0f} min left", err=True)
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()

@@ -7,16 +7,21 @@ from typing import Any
 
 import click
 
+from lgs_cli.commands.meter import Meter, progress_option
 from lgs_cli.commands.model_options import (
     FILE,
+    batch_size_option,
+    class_names,
+    find_photographs,
     labels_option,
-    load_model,
+    load_victim,
     model_options,
     params_options,
-    progress_bar,
     take_params,
 )
-from lgs_cli.evaluation.settings import TuneParams, parse_attack
+from lgs_cli.evaluation import grid_search
+from lgs_cli.evaluation.grid_search import TuneParams
+from lgs_cli.evaluation.specs import parse_attack
 
 
 @click.command()
@@ -24,7 +29,7 @@ from lgs_cli.evaluation.settings import TuneParams, parse_attack
 @click.option("--images", required=True, metavar="DIR", type=FILE, help="Labeled photographs.")
 @labels_option
 @click.option(
-    "--attack", "blind", metavar="ATTACK", default="lavan", show_default=True,
+    "--attack", metavar="ATTACK", default="lavan", show_default=True,
     help="The attack to tune against: NAME or NAME:PARAM=VALUE,...",
 )  # fmt: skip
 @click.option(
@@ -32,6 +37,8 @@ from lgs_cli.evaluation.settings import TuneParams, parse_attack
     help="Tune against a folder of attacked images instead.",
 )  # fmt: skip
 @params_options(TuneParams)
+@batch_size_option
+@progress_option
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True,
     help="Format of the result.",
@@ -44,25 +51,30 @@ def tune(**options: Any) -> int:
     Every combination of the values given is tried; of those that no other beats both clean and
     attacked, the one with the best weighted accuracy is printed as options of 'lgs clean'.
     """
-    from lgs_cli.evaluation import dataset, output, tuning
-    from lgs_cli.evaluation.tune import tune as choose
+    from lgs_cli.evaluation import charts, pages
+    from lgs_cli.storage import refuse_overwriting
 
     params = take_params(TuneParams, options)
-    against = options["folder"] or parse_attack(options["blind"])
-    photographs = dataset.find(options["images"], options["labels"])
-    output.refuse_overwriting(
+    source = options["folder"] or parse_attack(options["attack"], class_names(options))
+    photographs = find_photographs(options, options["images"])
+    refuse_overwriting(
         (options["output"], options["page"]),
-        (Path(options["model"]), options["labels"], *(photo.path for photo in photographs)),
+        (
+            Path(options["model"]),
+            options["labels"],
+            options["classes"],
+            *(photo.path for photo in photographs),
+        ),
     )
-    model = load_model(options)
-    with progress_bar("step") as tell:
-        found = choose(model, photographs, against, params, tell)
-    text = tuning.write(found)
-    result = tuning.to_json(found) if options["form"] == "json" else text
+    with Meter("step", None, options["progress"]) as meter:
+        victim = load_victim(options, meter)
+        search = grid_search.search_grid(victim, photographs, source, params)
+    text = grid_search.write(search)
+    result = grid_search.to_json(search) if options["form"] == "json" else text
     if options["output"] is None:
         click.echo(result, nl=False)
     else:
-        output.write_text(options["output"], result)
+        pages.write_text(options["output"], result)
     if options["page"] is not None:
-        output.write_page(options["page"], "lgs tune", tuning.chart(found), text)
+        pages.write_page(options["page"], "lgs tune", charts.scatter(search), text)
     return 0

@@ -1,4 +1,4 @@
-"""A defense as a layer with a gradient, so that an attack can go through it.
+"""Defenses as layers with a gradient, so that an attack can go through them.
 
 References
 ----------
@@ -8,31 +8,68 @@ arXiv 1802.00420 (Backward Pass Differentiable Approximation).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from io import BytesIO
-from typing import Any
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
-from PIL import Image
-from torch import Tensor
-
+from lgs_cli.defenses import DEFENSES
 from lgs_cli.defenses.chain import Chain, Step
-from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.errors import UsageError
-from lgs_cli.evaluation.localized import Guarded, Localized
-from lgs_cli.evaluation.models import to_pixels, to_tensor
+from lgs_cli.evaluation.models.torch_model import to_pixels, to_tensor
+from lgs_cli.lazy import np, torch
+from lgs_cli.params import Params
 
-Layer = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-# Width of the relaxed gate, in units of the normalized gradient magnitude.
-_GATE_WIDTH = 0.02
+    from torch import Tensor
+
+    Layer = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Detecting(Protocol):
+    """A layer that looks for patches and repairs what it finds."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Repair images with a gradient, float32 (N, 3, H, W) in [0, 1] to the same."""
+        ...
+
+    def repaired(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Repair images as ``lgs clean`` does, without a gradient.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            float32 (N, 3, H, W) in [0, 1].
+
+        Returns
+        -------
+        repaired : torch.Tensor
+            (N, 3, H, W).
+        found : torch.Tensor
+            bool (N,): whether a patch was found in each.
+        """
+        ...
+
+    def response(self, x: Tensor) -> Tensor:
+        """Return how strongly the detector responds: what an attack that hides keeps low.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            float32 (N, 3, H, W) in [0, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            (N,): a smooth maximum of the map, in logits above the threshold; with a gradient.
+        """
+        ...
 
 
 def layer(chain: Chain, backward: str = "auto") -> Layer:
-    """Make a layer whose forward pass is a defense and whose backward pass has a gradient.
+    """Make a layer whose forward pass is a chain of defenses and whose backward pass is chosen.
 
     Parameters
     ----------
@@ -42,21 +79,20 @@ def layer(chain: Chain, backward: str = "auto") -> Layer:
         ``identity``: the gradient passes the defense unchanged, as in the paper. ``exact``: that
         of the defense written in torch, in which what is piecewise constant (the block gate of
         LGS) has none. ``relaxed``: that of LGS with a sigmoid for its gate, and of `localize` with
-        a soft mask. ``auto``: exact where the defense has it, else relaxed for `localize`, else
-        identity.
+        a soft mask. ``auto``: the best that the defense has, else identity.
 
     Returns
     -------
     callable
-        float32 (N, 3, H, W) in [0, 1] to the same; a `Guarded` where `localize` is in the chain.
+        float32 (N, 3, H, W) in [0, 1] to the same; a `Guarded` if a defense looks for patches.
 
     Raises
     ------
     UsageError
-        Where the defense has no such gradient, or a detector cannot be read.
+        If the defense has no such gradient, or a detector cannot be read.
     """
     layers = [_layer(step, backward) for step in chain]
-    if any(isinstance(one, Localized) for one in layers):
+    if any(isinstance(one, Detecting) for one in layers):
         return Guarded(layers)
 
     def apply(x: Tensor) -> Tensor:
@@ -68,33 +104,37 @@ def layer(chain: Chain, backward: str = "auto") -> Layer:
 
 
 def _layer(step: Step, backward: str) -> Layer:
-    params: Any = step.params
-    if step.name == "localize" and backward != "exact":
-        return Localized(params, relaxed=backward != "identity")
-    exact: dict[str, Layer] = {}
-    if step.name == "lgs":
-        exact["lgs"] = partial(lgs, params=params)
-    elif step.name == "jpeg":
-        exact["jpeg"] = _straight_through(step, partial(jpeg, quality=params.quality))
-    elif step.name == "median":
-        exact["median"] = _straight_through(step, partial(median, window=params.window))
+    own = _own_layers(step.name, step.params)
     if backward == "auto":
-        backward = "exact" if exact else "identity"
+        backward = next(iter(own), "identity")
+    if backward in own:
+        return own[backward]
     if backward == "identity":
-        return _straight_through(step, lambda x: x)
-    if backward == "exact" and exact:
-        return exact[step.name]
-    if backward == "relaxed" and step.name == "lgs":
-        return partial(lgs, params=params, relaxed=True)
-    names = "lgs, jpeg and median have" if backward == "exact" else "lgs and localize have"
+        return straight_through(step, lambda x: x)
+    able = [
+        name
+        for name, defense in DEFENSES.items()
+        if defense.torch_entry and backward in _own_layers(name, defense.params())
+    ]
+    names = " and ".join([", ".join(able[:-1]), able[-1]]) if len(able) > 1 else "".join(able)
     raise UsageError(
-        f"{step.name} has no {backward} gradient (only {names} one); "
-        "attack through it with identity"
+        f"{step.name} has no {backward} gradient (only {names} {'have' if len(able) > 1 else 'has'}"
+        " one); attack through it with identity"
     )
 
 
-def _straight_through(step: Step, inner: Layer) -> Layer:
-    """Give the defense itself on the way forward, the gradient of `inner` on the way back."""
+def _own_layers(name: str, params: Params) -> dict[str, Layer]:
+    """Return the layers that a defense brings itself, by the name of their gradient."""
+    entry = DEFENSES[name].torch_entry
+    if not entry:
+        return {}
+    module, _, function = entry.partition(":")
+    layers: dict[str, Layer] = getattr(import_module(module), function)(params)
+    return layers
+
+
+def straight_through(step: Step, inner: Layer) -> Layer:
+    """Make a layer of the defense itself forward, and of the gradient of `inner` backward."""
 
     def apply(x: Tensor) -> Tensor:
         cleaned = np.stack([step.defense.apply(i, step.params).image for i in to_pixels(x)])
@@ -104,139 +144,84 @@ def _straight_through(step: Step, inner: Layer) -> Layer:
     return apply
 
 
-def lgs(x: Tensor, params: LgsParams, *, relaxed: bool = False) -> Tensor:
-    """Local Gradients Smoothing in torch.
+class Guarded:
+    """A chain of layers of which some look for patches: something to hide from.
 
     Parameters
     ----------
-    x : torch.Tensor
-        float (N, C, H, W) in [0, 1].
-    params : LgsParams
-        Its parameters.
-    relaxed : bool
-        Whether the gate of a block, which has no gradient, gets that of a sigmoid around the
-        threshold. The value is the same.
-
-    Returns
-    -------
-    torch.Tensor
-        (N, C, H, W), with a gradient with respect to `x`: through the pixels, their gradient
-        magnitude, and the image-wide minimum and maximum that normalize it.
-
-    References
-    ----------
-    Naseer, Khan, Porikli, arXiv 1807.01216, section 3.2.
+    layers : sequence of callable
+        In the order they are applied.
     """
-    dx = F.pad(x[..., :, 1:] - x[..., :, :-1], (0, 1))
-    dy = F.pad(x[..., 1:, :] - x[..., :-1, :], (0, 0, 0, 1))
-    squared = (dx.square() + dy.square()).sum(1)
-    # the slope of a root at 0 is infinite, and infinity times the 0 behind it is not a number
-    flat = squared == 0
-    magnitude = torch.where(flat, 1.0, squared).sqrt().masked_fill(flat, 0.0)
-    low = magnitude.amin((1, 2), keepdim=True)
-    spread = magnitude.amax((1, 2), keepdim=True) - low
-    g = (magnitude - low) / torch.where(spread == 0, 1.0, spread)
 
-    rows = _blocks(x.shape[2], params, x)
-    columns = _blocks(x.shape[3], params, x)
-    area = rows.sum(1)[:, None] * columns.sum(1)
-    means = rows @ g @ columns.T / area
-    kept = (means > params.threshold).to(x.dtype)
-    gate = (rows.T @ kept @ columns).clamp(max=1)
-    if relaxed:
-        missed = F.logsigmoid((params.threshold - means) / _GATE_WIDTH)
-        soft = 1 - (rows.T @ missed @ columns).exp()
-        gate = gate + soft - soft.detach()
-    mask = (params.smoothing * gate * g).clamp(0, 1)
-    return x * (1 - mask[:, None])
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = layers
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply every layer, float32 (N, 3, H, W) in [0, 1] to the same."""
+        for layer in self._layers:
+            x = layer(x)
+        return x
 
-def _blocks(length: int, params: LgsParams, like: Tensor) -> Tensor:
-    """Return (blocks, length), 1 where a block covers a position of the axis."""
-    size = min(params.block_size, length)
-    starts = list(range(0, length - size + 1, params.block_size - params.overlap))
-    if starts[-1] + size < length:
-        starts.append(length - size)
-    position = torch.arange(length, device=like.device)
-    start = torch.tensor(starts, device=like.device)[:, None]
-    return ((position >= start) & (position < start + size)).to(like.dtype)
+    def passed(self, x: Tensor) -> Tensor:
+        """Apply every layer that does not look for patches: the outcome if none is found.
 
+        Parameters
+        ----------
+        x : torch.Tensor
+            float32 (N, 3, H, W) in [0, 1].
 
-def median(x: Tensor, window: int) -> Tensor:
-    """Median filter in torch, with repeated borders: the gradient goes to the pixel chosen.
+        Returns
+        -------
+        torch.Tensor
+            (N, 3, H, W), with a gradient.
+        """
+        for layer in self._layers:
+            if not isinstance(layer, Detecting):
+                x = layer(x)
+        return x
 
-    Parameters
-    ----------
-    x : torch.Tensor
-        float (N, C, H, W).
-    window : int
-        Side of the window in pixels.
+    def response(self, x: Tensor) -> Tensor:
+        """Return how strongly the detectors respond, see `Detecting.response`.
 
-    Returns
-    -------
-    torch.Tensor
-        (N, C, H, W).
-    """
-    before = window // 2
-    after = window - 1 - before
-    padded = F.pad(x, (before, after, before, after), mode="replicate")
-    windows = padded.unfold(2, window, 1).unfold(3, window, 1).flatten(4)
-    return windows.median(-1).values
+        Parameters
+        ----------
+        x : torch.Tensor
+            float32 (N, 3, H, W) in [0, 1].
 
+        Returns
+        -------
+        torch.Tensor
+            (N,), with a gradient.
+        """
+        total = x.new_zeros(len(x))
+        for layer in self._layers:
+            if isinstance(layer, Detecting):
+                total = total + layer.response(x)
+            else:
+                x = layer(x)
+        return total
 
-_YCBCR = [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+    def repaired(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the defenses without a gradient.
 
+        Parameters
+        ----------
+        x : torch.Tensor
+            float32 (N, 3, H, W) in [0, 1].
 
-def jpeg(x: Tensor, quality: int) -> Tensor:
-    """JPEG compression in torch, with a gradient through the rounding.
-
-    Parameters
-    ----------
-    x : torch.Tensor
-        float (N, 3, H, W), RGB in [0, 1].
-    quality : int
-        1 to 95 or 100, as libjpeg takes it; chroma is subsampled 4:2:0.
-
-    Returns
-    -------
-    torch.Tensor
-        (N, 3, H, W).
-
-    References
-    ----------
-    Shin, Song, "JPEG-resistant Adversarial Images", NeurIPS workshop 2017: rounding is
-    x + (x − round(x))³ around the rounded value.
-    """
-    height, width = x.shape[2:]
-    to_ycbcr = x.new_tensor(_YCBCR)
-    ycbcr = torch.einsum("ij,njhw->nihw", to_ycbcr, x * 255)
-    ycbcr = F.pad(ycbcr, (0, -width % 16, 0, -height % 16), mode="replicate")
-    luma, chroma = ycbcr[:, :1] - 128, F.avg_pool2d(ycbcr[:, 1:], 2)
-    tables = _quantization(quality)
-    luma = _quantize(luma, x.new_tensor(tables[0])) + 128
-    chroma = _quantize(chroma, x.new_tensor(tables[1]))
-    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
-    ycbcr = torch.cat([luma, chroma], 1)[..., :height, :width]
-    rgb = torch.einsum("ij,njhw->nihw", torch.linalg.inv(to_ycbcr), ycbcr)
-    return (rgb / 255).clamp(0, 1)
-
-
-def _quantization(quality: int) -> list[Any]:
-    stream = BytesIO()
-    Image.new("RGB", (8, 8)).save(stream, "JPEG", quality=quality)
-    with Image.open(stream) as image:
-        tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]
-    return [np.array(tables[index], np.float32).reshape(8, 8).tolist() for index in (0, 1)]
-
-
-def _quantize(plane: Tensor, table: Tensor) -> Tensor:
-    k = torch.arange(8, device=plane.device, dtype=plane.dtype)
-    dct = ((2 * k[None] + 1) * k[:, None] * torch.pi / 16).cos() / 2
-    dct[0] /= 2**0.5
-    blocks = plane.unfold(2, 8, 8).unfold(3, 8, 8)
-    levels = dct @ blocks @ dct.T / table
-    nearest = levels.detach().round()
-    # the cubic has the slope of the rounding's error, and vanishes at the nearest level itself
-    levels = nearest + (levels - nearest) ** 3
-    blocks = dct.T @ (levels * table) @ dct
-    return blocks.permute(0, 1, 2, 4, 3, 5).reshape(plane.shape)
+        Returns
+        -------
+        repaired : torch.Tensor
+            (N, 3, H, W).
+        found : torch.Tensor
+            bool (N,): whether a patch was found in each.
+        """
+        found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        with torch.no_grad():
+            for layer in self._layers:
+                if isinstance(layer, Detecting):
+                    x, here = layer.repaired(x)
+                    found = found | here
+                else:
+                    x = layer(x)
+        return x, found

@@ -1,4 +1,4 @@
-"""Photographs and their labels: which there are, and what a model sees of them."""
+"""Labeled photographs: find them, read them as a model sees them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from lgs_cli import image_io
-from lgs_cli import inputs as files
-from lgs_cli.defenses.pixels import split_alpha
+from lgs_cli import inputs
+from lgs_cli.defenses.preprocessing import Preprocessing, as_rgb, fit
 from lgs_cli.errors import ImageError, NoImagesError, UsageError
-from lgs_cli.evaluation.settings import Preprocessing
+from lgs_cli.evaluation.classes import Classes
+from lgs_cli.lazy import np
 from lgs_cli.wording import printable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,50 @@ class Photograph:
     name : str
         Path below the folder it was found in, with ``/``.
     path : Path
-        Where the file lies.
+        The file.
     label : int or None
-        Its class, from 0, where it is known.
+        Its class, from 0; None if it is not known.
+    folders : int
+        Among how many subfolders it was numbered, if its label is a guess: the first of them in
+        the order of their names is 0, and so on. 0 if the label is given.
     """
 
     name: str
     path: Path
     label: int | None
+    folders: int = 0
+
+    def require_class(self, classes: int, model: str) -> None:
+        """Check that the label is a class of a model.
+
+        Parameters
+        ----------
+        classes : int
+            How many classes it has.
+        model : str
+            Its name, printable.
+
+        Raises
+        ------
+        UsageError
+            If there is no label, it is no class of the model, or it is a guess and the model has
+            other classes.
+        """
+        shown = printable(str(self.path))
+        if self.label is None:
+            raise UsageError(
+                f"{shown} has no label; give --labels FILE.csv, or one subfolder per class"
+            )
+        if self.folders not in (0, classes):
+            raise UsageError(
+                f"the photographs are in {self.folders} subfolders that have names, but {model} "
+                f"has {classes} classes: name each by the number of its class, or give "
+                "--classes FILE with the names of all classes"
+            )
+        if self.label >= classes:
+            raise UsageError(
+                f"{shown} has label {self.label}, but {model} has classes 0 to {classes - 1}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +83,7 @@ class Images:
     names : tuple of str
         Their names.
     labels : ndarray
-        int64 (N,); -1 where the label is not known.
+        int64 (N,); -1 for a label that is not known.
     pixels : ndarray
         uint8 (N, H, W, 3) RGB.
     """
@@ -59,58 +95,62 @@ class Images:
     def __len__(self) -> int:
         return len(self.names)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Images]) -> Images:
+        """Put images together, at least one part."""
+        return cls(
+            tuple(name for part in parts for name in part.names),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.pixels for part in parts]),
+        )
+
     def at(self, index: NDArray[np.intp] | slice) -> Images:
-        """Return some of them.
-
-        Parameters
-        ----------
-        index : ndarray or slice
-            Which.
-
-        Returns
-        -------
-        Images
-        """
+        """Return those at some positions."""
         names = tuple(np.asarray(self.names, dtype=object)[index])
         return Images(names, self.labels[index], self.pixels[index])
 
 
-def find(folder: Path, labels: Path | None = None, never: Sequence[Path] = ()) -> list[Photograph]:
+def find(
+    folder: Path,
+    labels: Path | None = None,
+    never: Sequence[Path] = (),
+    classes: Classes | None = None,
+) -> list[Photograph]:
     """List the images of a folder, sorted by name.
 
     Parameters
     ----------
     folder : Path
-        Where they lie. Without `labels`, subfolders are classes (ImageFolder layout): by their
-        number where all are numbers, otherwise 0, 1, and so on in sorted order. Images outside
-        of subfolders then have no label.
+        The folder. Without `labels`, subfolders are classes (ImageFolder layout): by their number
+        if all names are numbers, by their names in `classes` if that is given, otherwise 0, 1, and
+        so on in sorted order, which is a guess. Images outside subfolders then have no label.
     labels : Path, optional
-        CSV with the columns ``file`` (path below `folder`, or an absolute one that lies in it)
-        and ``label`` (class from 0). Images it does not list are left out.
+        CSV with the columns ``file`` (path below `folder`, or an absolute path inside it) and
+        ``label`` (class from 0, or its name). Images it does not list are left out.
     never : sequence of Path
-        Folders that are not walked: those that results go to.
-
-    Returns
-    -------
-    list of Photograph
+        Folders to skip: those that results go to.
+    classes : Classes, optional
+        The names of the model's classes.
 
     Raises
     ------
     UsageError
-        Where the folder or the CSV does not exist, or the CSV is not such a table or lists a
-        file that does not exist or lies outside of `folder`.
+        If the folder or the CSV does not exist, the CSV is no such table, it lists a file that
+        does not exist or lies outside `folder`, or there is no class of a name.
     NoImagesError
-        Where there is no image.
+        If there is no image.
     """
     if not folder.is_dir():
         raise UsageError(f"{printable(str(folder))} is not a directory")
-    found = _from_csv(folder, labels) if labels else _from_subfolders(folder, never)
+    found = (
+        _from_csv(folder, labels, classes) if labels else _from_subfolders(folder, never, classes)
+    )
     if not found:
         raise NoImagesError(f"no image in {printable(str(folder))}")
     return sorted(found, key=lambda photograph: photograph.name)
 
 
-def _from_csv(folder: Path, labels: Path) -> list[Photograph]:
+def _from_csv(folder: Path, labels: Path, classes: Classes | None) -> list[Photograph]:
     table, shown = printable(str(labels)), printable(str(folder))
     try:
         with labels.open(encoding="utf-8-sig", newline="") as stream:
@@ -124,21 +164,27 @@ def _from_csv(folder: Path, labels: Path) -> list[Photograph]:
     for line, row in enumerate(rows, start=2):
         file, label = row["file"] or "", (row["label"] or "").strip()
         where = f"{table}, line {line}"
-        if not label.isdecimal():
-            raise UsageError(f"{where}: label {label!r} is not a class number")
+        if not label.isdecimal() and classes is None:
+            raise UsageError(
+                f"{where}: label {label!r} is not a class number; for names give --classes FILE"
+            )
+        try:
+            number = int(label) if classes is None or label.isdecimal() else classes.number(label)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
         name = _below(folder, file)
         if name is None:
             raise UsageError(f"{where}: {printable(file)} does not lie in {shown}")
         if not (folder / name).is_file():
             raise UsageError(f"{where}: {printable(str(folder / name))} does not exist")
-        found.append(Photograph(name.as_posix(), folder / name, int(label)))
+        found.append(Photograph(name.as_posix(), folder / name, number))
     return found
 
 
 def _below(folder: Path, file: str) -> Path | None:
-    """Return the path of a file below a folder; None where it leaves it.
+    """Return the path of a file below a folder; None if it lies outside.
 
-    Results are written under that path: one that leaves its folder would hit the user's files.
+    Results are written under that path: outside its folder it could hit the user's files.
     """
     path = Path(file)
     if path.is_absolute():
@@ -148,24 +194,32 @@ def _below(folder: Path, file: str) -> Path | None:
     return None if ".." in path.parts else path
 
 
-def _from_subfolders(folder: Path, never: Sequence[Path]) -> list[Photograph]:
+def _from_subfolders(
+    folder: Path, never: Sequence[Path], classes: Classes | None
+) -> list[Photograph]:
     names = [
         Path(source.relative).as_posix()
-        for source in files.find(
-            [str(folder)], [], files.Selection(), [str(path) for path in never]
+        for source in inputs.find(
+            [str(folder)], [], inputs.Selection(), [str(path) for path in never]
         )
         if source.problem is None
     ]
-    classes = sorted({name.split("/")[0] for name in names if "/" in name})
-    if all(name.isdecimal() for name in classes):
-        numbers = {name: int(name) for name in classes}
+    subfolders = sorted({name.split("/")[0] for name in names if "/" in name})
+    guessed = 0
+    if all(name.isdecimal() for name in subfolders):
+        numbers = {name: int(name) for name in subfolders}
+    elif classes is not None:
+        numbers = {name: classes.number(name) for name in subfolders}
     else:
-        numbers = {name: number for number, name in enumerate(classes)}
-    return [Photograph(name, folder / name, numbers.get(name.split("/")[0])) for name in names]
+        numbers = {name: number for number, name in enumerate(subfolders)}
+        guessed = len(subfolders)
+    return [
+        Photograph(name, folder / name, numbers.get(name.split("/")[0]), guessed) for name in names
+    ]
 
 
 def read(path: Path) -> NDArray[np.uint8]:
-    """Read one image, without alpha; of several frames the first.
+    """Read one image without its alpha; of several frames the first.
 
     Parameters
     ----------
@@ -180,51 +234,15 @@ def read(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        Where the file is not a whole image.
+        If the file is not a whole image.
     """
+    from lgs_cli import image_io
+
     try:
         pixels = image_io.read(str(path)).frames[0]
     except ImageError as error:
         raise ImageError(f"{printable(str(path))}: {error}") from None
-    color, _ = split_alpha(pixels)
-    if color.dtype == np.uint16:
-        color = (color >> 8).astype(np.uint8)
-    return np.asarray(color if color.ndim == 3 else np.stack([color] * 3, axis=-1))
-
-
-def fit(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Resize and crop one image to what a model sees.
-
-    Parameters
-    ----------
-    image : ndarray
-        uint8 (H, W, 3).
-    preprocessing : Preprocessing
-        Its `resize` and `crop` are used.
-
-    Returns
-    -------
-    ndarray
-        uint8 (crop, crop, 3), or as large as the resized image where `crop` is 0.
-
-    Raises
-    ------
-    ValueError
-        Where the image is smaller than the crop.
-    """
-    height, width = image.shape[:2]
-    if preprocessing.resize and min(height, width) != preprocessing.resize:
-        ratio = preprocessing.resize / min(height, width)
-        size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-        height, width = image.shape[:2]
-    side = preprocessing.crop
-    if not side:
-        return image
-    if min(height, width) < side:
-        raise ValueError(f"{width}×{height} is smaller than the crop of {side} px")
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
+    return as_rgb(pixels)
 
 
 def load(
@@ -241,17 +259,12 @@ def load(
     preprocessing : Preprocessing
         Its `resize` and `crop` are used.
     size : tuple of int, optional
-        Height and width of the images before these; by default that of the first.
-
-    Returns
-    -------
-    Images
-        One for each photograph, in their order.
+        Height and width that all must have; by default those of the first.
 
     Raises
     ------
     ImageError
-        Where one cannot be read, or differs in size from those before it.
+        If one cannot be read, or differs in size from those before it.
     """
     pixels: list[NDArray[np.uint8]] = []
     for photograph in photographs:

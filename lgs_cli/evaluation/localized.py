@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lgs_cli.defenses import localize
 from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.errors import UsageError
 from lgs_cli.evaluation.detector import network
-from lgs_cli.evaluation.models import to_pixels, to_tensor
+from lgs_cli.evaluation.models.torch_model import to_pixels, to_tensor
+from lgs_cli.lazy import F, np, torch
 from lgs_cli.wording import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lgs_cli.evaluation.bpda import Layer
 
 # Width of the soft mask, in logits.
 _WIDTH = 1.0
+
+
+def layers(params: LocalizeParams) -> dict[str, Layer]:
+    """Return `localize` by the name of its gradient: ``relaxed`` and ``identity``."""
+    return {"relaxed": Localized(params), "identity": Localized(params, relaxed=False)}
 
 
 class Localized:
@@ -30,13 +36,13 @@ class Localized:
     params : LocalizeParams
         Threshold, fill and detector.
     relaxed : bool
-        Whether the gradient is that of a soft repair, which replaces each pixel in the degree to
-        which the detector takes it for part of a patch; else it passes unchanged.
+        Whether the gradient is that of a soft repair, which replaces each pixel the more, the more
+        the detector takes it for part of a patch; else it passes unchanged.
 
     Raises
     ------
     UsageError
-        Where the file is no detector of the kind that `lgs train` makes.
+        If the file is no detector of the kind that `lgs train` makes.
     """
 
     def __init__(self, params: LocalizeParams, *, relaxed: bool = True) -> None:
@@ -51,7 +57,7 @@ class Localized:
         self._level = math.log(threshold / (1 - threshold))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Repair pictures: the real defense on the way forward, the gradient as chosen.
+        """Repair images: the real defense forward, the chosen gradient backward.
 
         Parameters
         ----------
@@ -75,7 +81,7 @@ class Localized:
         return surrogate + (real - surrogate).detach()
 
     def repaired(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Repair pictures as ``lgs clean`` does, without a gradient.
+        """Repair images as ``lgs clean`` does, without a gradient.
 
         Parameters
         ----------
@@ -87,7 +93,7 @@ class Localized:
         repaired : torch.Tensor
             (N, 3, H, W).
         found : torch.Tensor
-            bool (N,): in which of them a patch was found.
+            bool (N,): whether a patch was found in each.
         """
         cleaned = [localize.apply(image, self._params) for image in to_pixels(x)]
         found = [bool(one.regions) for one in cleaned]
@@ -95,7 +101,7 @@ class Localized:
         return real, torch.tensor(found, device=x.device)
 
     def response(self, x: Tensor) -> Tensor:
-        """Tell how strongly the detector responds: what an attack that hides keeps low.
+        """Return how strongly the detector responds: what an attack that hides keeps low.
 
         Parameters
         ----------
@@ -110,100 +116,4 @@ class Localized:
         return self._map(x)[0].flatten(1).logsumexp(1) - self._level
 
     def _map(self, x: Tensor) -> tuple[Tensor, int, int]:
-        """Return the smoothed logits of pictures scaled as `localize.reduced` scales them.
-
-        And how many rows and columns of them are about the picture: the rest is padding.
-        """
-        height, width = localize.working_size(*x.shape[2:])
-        while x.shape[2] >= 2 * height and x.shape[3] >= 2 * width:
-            x = F.avg_pool2d(x, 2)
-        rows, columns = x.shape[2:]
-        if rows > height or columns > width:
-            rows, columns = height, width
-            x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
-        x = F.pad(x, (0, width - columns, 0, height - rows), mode="replicate")
-        logits = network.smoothed(self._detector.to(x.device)(x))
-        return logits, -(-rows // network.CELL), -(-columns // network.CELL)
-
-
-class Guarded:
-    """A chain of layers with `localize` among them: something to hide from.
-
-    Parameters
-    ----------
-    layers : sequence of callable
-        In the order in which they are applied.
-    """
-
-    def __init__(self, layers: Sequence[Callable[[Tensor], Tensor]]) -> None:
-        self._layers = layers
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Apply every layer, float32 (N, 3, H, W) in [0, 1] to the same."""
-        for layer in self._layers:
-            x = layer(x)
-        return x
-
-    def passed(self, x: Tensor) -> Tensor:
-        """Apply every layer but `localize`: what comes out if no patch is found.
-
-        Parameters
-        ----------
-        x : torch.Tensor
-            float32 (N, 3, H, W) in [0, 1].
-
-        Returns
-        -------
-        torch.Tensor
-            (N, 3, H, W), with a gradient.
-        """
-        for layer in self._layers:
-            if not isinstance(layer, Localized):
-                x = layer(x)
-        return x
-
-    def response(self, x: Tensor) -> Tensor:
-        """Tell how strongly the detectors respond, see `Localized.response`.
-
-        Parameters
-        ----------
-        x : torch.Tensor
-            float32 (N, 3, H, W) in [0, 1].
-
-        Returns
-        -------
-        torch.Tensor
-            (N,), with a gradient.
-        """
-        total = x.new_zeros(len(x))
-        for layer in self._layers:
-            if isinstance(layer, Localized):
-                total = total + layer.response(x)
-            else:
-                x = layer(x)
-        return total
-
-    def repaired(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the real defenses, without a gradient.
-
-        Parameters
-        ----------
-        x : torch.Tensor
-            float32 (N, 3, H, W) in [0, 1].
-
-        Returns
-        -------
-        repaired : torch.Tensor
-            (N, 3, H, W).
-        found : torch.Tensor
-            bool (N,): in which of them a patch was found.
-        """
-        found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        with torch.no_grad():
-            for layer in self._layers:
-                if isinstance(layer, Localized):
-                    x, here = layer.repaired(x)
-                    found = found | here
-                else:
-                    x = layer(x)
-        return x, found
+        return network.seen(self._detector.to(x.device), x)

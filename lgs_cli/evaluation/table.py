@@ -1,4 +1,4 @@
-"""The table of the evaluation, as text, Markdown, CSV, JSON and a chart. Standard library only."""
+"""The table of an evaluation, as text, Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
-_Z95 = 1.959963984540054  # the 97.5 % quantile of the normal distribution
+from lgs_cli.wording import in_columns
+
+_Z95 = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class Share:
 
     @property
     def value(self) -> float:
-        """The share in [0, 1]; NaN where there is no image."""
+        """The share in [0, 1]; NaN if there is no image."""
         return self.hits / self.total if self.total else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval, (0, 1) where there is no image.
+        """Wilson's 95 % interval, (0, 1) if there is no image.
 
         References
         ----------
@@ -45,7 +47,7 @@ class Share:
         n, p, z2 = self.total, self.value, _Z95**2
         center = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-        # exact at the ends, where rounding would leave 1e-17
+        # exact at the ends: rounding would leave 1e-17
         low = 0.0 if self.hits == 0 else center - half
         return low, 1.0 if self.hits == n else center + half
 
@@ -67,7 +69,7 @@ class Row:
     milliseconds : float
         Median time it takes for one image.
     clean : Share
-        Images classified rightly without attack.
+        Images classified rightly if not attacked.
     accuracy : tuple of Share
         Images classified rightly under each attack.
     success : tuple of Share
@@ -76,7 +78,8 @@ class Row:
     adaptive : Share or None
         Images classified rightly under the attack that goes through this defense.
     adaptive_is_blind : bool
-        Whether that is the figure of the blind attack, because it was the stronger one.
+        Whether that is the figure of the attack that does not know the defense, because it was
+        the stronger one.
     """
 
     defense: str
@@ -106,6 +109,8 @@ class Table:
         One for each defense.
     warnings : tuple of str
         What sanity checks found.
+    provenance : dict
+        Where the figures are from, as plain values.
     """
 
     model: str
@@ -114,14 +119,10 @@ class Table:
     adaptive: str | None
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def columns(self) -> list[str]:
-        """Return the headings.
-
-        Returns
-        -------
-        list of str
-        """
+        """Return the headings."""
         heads = ["defense", "clean"]
         for attack in self.attacks:
             heads += [attack, "success"]
@@ -130,13 +131,7 @@ class Table:
         return [*heads, "ms/image"]
 
     def cells(self) -> list[list[str]]:
-        """Return the body as text.
-
-        Returns
-        -------
-        list of list of str
-            One list a row, as long as the headings.
-        """
+        """Return the body as text, one list for each row, as long as the headings."""
         lines = []
         for row in self.rows:
             line = [row.defense, str(row.clean)]
@@ -153,38 +148,23 @@ FORMATS = ("text", "markdown", "csv", "json")
 
 
 def write(table: Table, form: str) -> str:
-    """Write a table.
+    """Write a table in one of `FORMATS`, with a newline at its end.
 
-    Parameters
-    ----------
-    table : Table
-        What to write.
-    form : str
-        One of `FORMATS`.
-
-    Returns
-    -------
-    str
-        With a newline at its end. Shares come with their 95 % interval; text and Markdown end
-        with the warnings.
+    Shares come with their 95 % interval; text and Markdown end with the warnings.
     """
     writers = {"text": _text, "markdown": _markdown, "csv": _csv, "json": _json}
     return writers[form](table)
 
 
-def _caption(table: Table) -> str:
+def caption(table: Table) -> str:
+    """Say what the shares of a table are of."""
     return f"{table.model}: accuracy on {table.population} [95 % interval]"
 
 
 def _text(table: Table) -> str:
-    lines = [table.columns(), *table.cells()]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    body = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    body = in_columns([table.columns(), *table.cells()])
     warnings = [f"warning: {warning}" for warning in table.warnings]
-    return "\n".join([_caption(table), "", *body, *([""] if warnings else []), *warnings]) + "\n"
+    return "\n".join([caption(table), "", *body, *([""] if warnings else []), *warnings]) + "\n"
 
 
 def _markdown(table: Table) -> str:
@@ -195,7 +175,7 @@ def _markdown(table: Table) -> str:
     rule = line(["---"] + ["---:"] * (len(heads) - 1))
     body = [line(heads), rule, *map(line, table.cells())]
     warnings = [f"- Warning: {warning}" for warning in table.warnings]
-    return "\n".join([_caption(table), "", *body, *([""] if warnings else []), *warnings]) + "\n"
+    return "\n".join([caption(table), "", *body, *([""] if warnings else []), *warnings]) + "\n"
 
 
 def _csv(table: Table) -> str:
@@ -228,18 +208,7 @@ def _json(table: Table) -> str:
 
 
 def to_json(table: Table) -> dict[str, Any]:
-    """Return the table as plain objects, for JSON.
-
-    Parameters
-    ----------
-    table : Table
-        What to write.
-
-    Returns
-    -------
-    dict
-        A share of no image is null.
-    """
+    """Return the table as plain objects, for JSON; a share of no image is null."""
 
     def plain(share: Share) -> dict[str, Any]:
         low, high = share.interval
@@ -269,74 +238,5 @@ def to_json(table: Table) -> dict[str, Any]:
             for row in table.rows
         ],
         "warnings": list(table.warnings),
+        "provenance": table.provenance,
     }
-
-
-# Okabe and Ito's palette, told apart by color-blind readers.
-_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999")
-_LEFT, _WIDTH, _BAR = 12, 640, 14
-
-
-def chart(table: Table) -> str:
-    """Draw a table as bars with their intervals.
-
-    Parameters
-    ----------
-    table : Table
-        What to draw.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element to put into a page; it refers to nothing outside of itself.
-    """
-    series = ["clean", *table.attacks]
-    if table.adaptive is not None:
-        series.append(f"adaptive {table.adaptive}")
-    parts: list[str] = []
-    y = 0
-    for index, name in enumerate(series):
-        color = _COLORS[index % len(_COLORS)]
-        parts.append(
-            f'<rect x="{_LEFT}" y="{y + 3}" width="12" height="12" fill="{color}"/>'
-            f'<text x="{_LEFT + 18}" y="{y + 13}">{escape(name)}</text>'
-        )
-        y += 18
-    top = y = y + 12
-    for row in table.rows:
-        shares = [row.clean, *row.accuracy, *([row.adaptive] if table.adaptive else [])]
-        parts.append(
-            f'<text x="{_LEFT}" y="{y + 10}" font-weight="bold">{escape(row.defense)}</text>'
-        )
-        y += 16
-        for index, share in enumerate(shares):
-            if share is not None and share.total:
-                parts.append(_bar(share, y, _COLORS[index % len(_COLORS)], series[index]))
-            y += _BAR
-        y += 10
-    axis = []
-    for tick in range(0, 11, 2):
-        x = _LEFT + _WIDTH * tick / 10
-        axis.append(
-            f'<line x1="{x:g}" x2="{x:g}" y1="{top - 4}" y2="{y}" stroke="currentColor" '
-            f'stroke-opacity=".15"/><text x="{x:g}" y="{y + 14}" text-anchor="middle">'
-            f"{tick / 10:g}</text>"
-        )
-    label = escape(_caption(table), quote=True)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 60} {y + 24}" '
-        f'role="img" aria-label="{label}" font-family="system-ui, sans-serif" font-size="12" '
-        f'fill="currentColor">{"".join(axis)}{"".join(parts)}</svg>'
-    )
-
-
-def _bar(share: Share, y: float, color: str, name: str) -> str:
-    low, high = (_LEFT + _WIDTH * end for end in share.interval)
-    middle = y + _BAR / 2 - 1
-    return (
-        f"<g><title>{escape(name)}: {escape(str(share))}, {share.hits} of {share.total}</title>"
-        f'<rect x="{_LEFT}" y="{y}" width="{_WIDTH * share.value:.1f}" height="{_BAR - 2}" '
-        f'fill="{color}"/><line x1="{low:.1f}" x2="{high:.1f}" y1="{middle:g}" y2="{middle:g}" '
-        f'stroke="currentColor" stroke-opacity=".7"/>'
-        f'<text x="{high + 5:.1f}" y="{middle + 4:g}" font-size="10">{share.value:.2f}</text></g>'
-    )

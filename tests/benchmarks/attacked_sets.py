@@ -16,15 +16,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from optional_data import DATA
+
 from lgs_cli.defenses.chain import Chain
-from lgs_cli.evaluation import attacks, craft, dataset, models
-from lgs_cli.evaluation.attacks import Attacked
+from lgs_cli.defenses.preprocessing import Preprocessing
+from lgs_cli.evaluation import dataset, models
+from lgs_cli.evaluation.attacks import records as attack_records
+from lgs_cli.evaluation.attacks.records import Attacked
 from lgs_cli.evaluation.dataset import Images
-from lgs_cli.evaluation.models import Model
-from lgs_cli.evaluation.settings import Preprocessing, parse_attack
+from lgs_cli.evaluation.models.model import Model
+from lgs_cli.evaluation.specs import parse_attack
+from lgs_cli.evaluation.victim import Victim
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT.parent / "shared" / "data"
 CACHE = ROOT / "results" / "localize-table"
 
 NETWORKS = {
@@ -121,23 +127,25 @@ def attacked(
     batch_size : int
         Photographs attacked at once, and written together.
     """
-    params = parse_attack(attack).params
+    spec = parse_attack(attack)
     kept = folder / f"{name}-{_as_folder(attack)}"
-    done = {r.source: r for r in attacks.read_records(kept)} if kept.exists() else {}
-    model = network(name)
+    done = {r.source: r for r in attack_records.read_records(kept)} if kept.exists() else {}
+    victim = Victim(network(name), chain)
     left = np.array([i for i, source in enumerate(images.names) if source not in done], np.intp)
-    pasted = craft.patches(model, params, images.at(slice(0, 1)))
+    prepared = spec.attack.prepare(victim, spec.params, images)
     started = time.perf_counter()
     for start in range(0, len(left), batch_size):
         batch = images.at(left[start : start + batch_size])
-        for pixels, records in craft.craft(model, [batch], params, chain, pasted=pasted):
-            attacks.save(kept, pixels, records)
-            done |= {record.source: record for record in records}
+        pixels, records = prepared.run(batch)
+        attack_records.save(kept, pixels, records)
+        done |= {record.source: record for record in records}
         seconds = (time.perf_counter() - started) / (start + len(batch))
         _tell(f"{kept.name}: {start + len(batch)} of {len(left)}, {seconds:.1f} s each")
     records = tuple(done[source] for source in images.names)
     size = images.pixels.shape[1:3]
-    return AttackedSet(images, attacks.read_images(kept, [r.file for r in records], size), records)
+    return AttackedSet(
+        images, attack_records.read_images(kept, [r.file for r in records], size), records
+    )
 
 
 def _as_folder(attack: str) -> str:

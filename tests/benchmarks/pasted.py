@@ -10,8 +10,8 @@ import numpy as np
 from attacked_sets import AttackedSet
 from numpy.typing import NDArray
 
-from lgs_cli.evaluation import attacks
-from lgs_cli.evaluation.pasting import Spot, blend
+from lgs_cli.evaluation.attacks.pasting import Spot, blend
+from lgs_cli.evaluation.attacks.placement import draws, place
 
 Pixels = NDArray[np.uint8]
 
@@ -43,7 +43,7 @@ def paste(shape: str, noise: AttackedSet) -> tuple[Pixels, list[Pixels]]:
         source = noise.pixels[(index + 7) % len(pixels)]
         rows = slice(record.top, record.top + record.height)
         texture = source[rows, record.left : record.left + record.width]
-        draw = attacks.draws(0, noise.clean.names[index], len(shape))
+        draw = draws(0, noise.clean.names[index], len(shape))
         masks.append(SHAPES[shape](image, np.ascontiguousarray(texture), draw))
     return pixels, masks
 
@@ -54,7 +54,7 @@ def _side(image: Pixels, share: float = 1.0) -> float:
 
 def _spot(image: Pixels, side: float, angle: float, draw: np.random.Generator) -> Spot:
     reach = math.ceil(side * (abs(math.cos(angle)) + abs(math.sin(angle))))
-    top, left = attacks.place("border", *image.shape[:2], reach, draw)
+    top, left = place("border", *image.shape[:2], reach, draw)
     return Spot(top + reach / 2, left + reach / 2, side, angle)
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are neither photographs nor attacked, from which the detector learns to keep quiet.
+"""Images that are not photographs and not attacked, on which the detector must stay silent.
 
 Pages of text, screens, charts, drawings, codes, halftones. NumPy and OpenCV only.
 """
@@ -25,12 +25,12 @@ _FONTS = (
 
 
 def clutter(photo: Pixels, draw: np.random.Generator) -> Pixels:
-    """Make one such picture.
+    """Make one such image.
 
     Parameters
     ----------
     photo : ndarray
-        uint8 (SIDE, SIDE, 3), which some kinds are made of.
+        uint8 (SIDE, SIDE, 3): what some kinds are made from.
     draw : numpy.random.Generator
         Source of randomness.
 
@@ -52,7 +52,7 @@ def clutter(photo: Pixels, draw: np.random.Generator) -> Pixels:
         _grain,
         _blocky,
     )
-    # drawn large and reduced, as a page or a screen reaches the detector
+    # drawn large and then reduced, like a page or a screen that reaches the detector
     factor = float(draw.choice([1, 1, 1.5, 2, 3]))
     side = round(SIDE * factor)
     made = kinds[int(draw.integers(len(kinds)))](photo, side, draw)

@@ -1,4 +1,4 @@
-"""What a trained detector is worth on photographs that it has not seen."""
+"""How well a trained detector does on photographs that it has not seen."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lgs_cli.evaluation.table import Share
 
 @dataclass(frozen=True)
 class Figures:
-    """How a detector does at the default threshold.
+    """How well a detector does at the default threshold.
 
     Attributes
     ----------
     flagged : Share
         Photographs without a patch in which it finds one.
     found : Share
-        Pictures with pasted patches in which it finds one.
+        Images with pasted patches in which it finds one.
     overlap : float
         Mean intersection over union of what is found and what was pasted, in [0, 1].
     """
@@ -37,7 +37,7 @@ class Figures:
 def judge(
     detector: Path, photos: Sequence[Pixels], patches: Sequence[Pixels], seed: int
 ) -> Figures:
-    """Try a detector as `localize` uses it.
+    """Measure a detector as `localize` uses it.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ def judge(
     photos : sequence of ndarray
         uint8 (H, W, 3) RGB photographs that it was not trained on.
     patches : sequence of ndarray
-        uint8 (h, w, 3) RGB, pasted beside textures.
+        uint8 (h, w, 3) RGB: pasted, as are textures.
     seed : int
-        Of every draw.
+        Seed of every draw.
 
     Returns
     -------

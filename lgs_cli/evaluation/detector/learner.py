@@ -1,4 +1,4 @@
-"""The detector as it learns: batches, the loss, the weights that are kept."""
+"""The detector in training: batches, the loss, the averaged weights."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lgs_cli.evaluation.detector.network import CELL, Detector, smoothed
 from lgs_cli.evaluation.detector.opponents import Advanced
 from lgs_cli.evaluation.detector.scenes import SIDE, Pixels
 
-_ATTACKED, _PASTED, _CLEAN = 18, 8, 24  # pictures of one batch
-_REMEMBERED = 1500  # peaks of clean pictures, and patches of attackers
-_FLAGGED = 0.015  # share of the clean pictures of a batch that may be above the bar
+_ATTACKED, _PASTED, _CLEAN = 18, 8, 24  # images of one batch
+_REMEMBERED = 1500  # peaks of clean images, and patches of attackers
+_FLAGGED = 0.015  # share of the clean images of a batch that may be above the bar
 _ABSENT = -30.0
 
 
 class Outcome(NamedTuple):
-    """What one step came to.
+    """The outcome of one step.
 
     Attributes
     ----------
     loss : float
-        Its loss.
+        The loss.
     found : float
         Share of the patches in the batch that were found, in [0, 1].
     """
@@ -40,25 +40,25 @@ class Outcome(NamedTuple):
 
 
 class Learner:
-    """A detector, and all that is needed to go on training it.
+    """A detector, and everything needed to continue its training.
 
     Parameters
     ----------
     photos : sequence of ndarray
         uint8 (H, W, 3) RGB photographs.
     patches : sequence of ndarray
-        uint8 (h, w, 3) RGB patches of attacks, to paste beside textures.
+        uint8 (h, w, 3) RGB patches of attacks; textures are pasted as well.
     seed : int
-        Of every draw.
+        Seed of every draw.
     learning_rate : float
         Of the first step after the warm-up.
 
     Attributes
     ----------
     kept : Detector
-        The moving average of the weights: what attackers go through, and what is shipped.
+        The detector with averaged weights: attackers attack it, and it is the result.
     bar : float
-        The logit above which a picture counts as attacked: few clean ones are above it.
+        The logit above which an image counts as attacked: few clean ones are above it.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Learner:
         self._retired: list[Pixels] = []
         self._draw = np.random.default_rng([seed, 1])
         self._rate = learning_rate
-        # Patches are rare: begin from there.
+        # Patches are rare, so the first guess is that there is none.
         torch.nn.init.constant_(self._learning.cells.bias, -2.0)  # type: ignore[arg-type]
         self._optimizer = torch.optim.AdamW(
             self._learning.parameters(), learning_rate, weight_decay=1e-4
@@ -92,9 +92,9 @@ class Learner:
         Parameters
         ----------
         attacked : sequence of Advanced
-            What attackers have made lately; without any, more is pasted.
+            What attackers made last; if there are none, more is pasted.
         progress : float
-            How much of the training is over, in [0, 1]: steps get shorter.
+            How much of the training is done, in [0, 1]: steps get shorter.
 
         Returns
         -------
@@ -116,7 +116,7 @@ class Learner:
         return Outcome(float(loss.detach()), float((patch_peaks > self.bar).float().mean()))
 
     def remember(self, retired: Sequence[Pixels]) -> None:
-        """Keep patches of attackers, to paste them elsewhere."""
+        """Keep patches of attackers, to paste them into other images."""
         self._retired = [*self._retired, *retired][-_REMEMBERED:]
 
     def _average(self) -> None:
@@ -130,7 +130,7 @@ class Learner:
                 held.copy_(fresh)
 
     def _batch(self, attacked: Sequence[Advanced]) -> tuple[Tensor, Tensor]:
-        """Return pictures, float (N, 3, SIDE, SIDE), and the share of patch in each cell."""
+        """Return images, float (N, 3, SIDE, SIDE), and the share of patch in each cell."""
         draw = self._draw
         examples = [self._attacked(attacked) for _ in range(_ATTACKED if attacked else 0)]
         patches = self._given + self._retired
@@ -173,7 +173,7 @@ class Learner:
         return scenes.recompressed(picture, draw) if draw.random() < 0.3 else picture
 
     def _loss(self, pictures: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss, and the peaks of the map inside patches and in clean pictures."""
+        """Return the loss, and the peaks of the map inside patches and in clean images."""
         logits = self._learning(pictures)
         decisive = smoothed(logits)
         inside, outside = masks > 0.5, masks == 0
@@ -181,7 +181,7 @@ class Learner:
         every = (1, 2, 3)
         missed = (F.softplus(-logits) * masks).sum(every) / masks.sum(every).clamp(min=1)
         alarm = (F.softplus(logits) * outside).sum(every) / outside.sum(every).clamp(min=1)
-        # What decides is the highest cell: in a patch it should be high, elsewhere low.
+        # The highest cell decides: it should be high in a patch and low elsewhere.
         near = F.max_pool2d(masks, 9, 1, 4) > 0
         highest = decisive.masked_fill(near, _ABSENT).amax(every)
         patch_peak = decisive.masked_fill(~inside, _ABSENT).amax(every)[patched]
@@ -197,7 +197,7 @@ class Learner:
         return loss, patch_peak.detach(), highest.detach()[~patched]
 
     def state(self) -> dict[str, Any]:
-        """Return all that :meth:`restore` needs to go on in the same way."""
+        """Return what :meth:`restore` needs to continue in the same way."""
         return {
             "learning": self._learning.state_dict(),
             "kept": self.kept.state_dict(),
@@ -210,7 +210,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state` returned."""
+        """Continue from what :meth:`state` returned."""
         self._learning.load_state_dict(state["learning"])
         self.kept.load_state_dict(state["kept"])
         self._optimizer.load_state_dict(state["optimizer"])

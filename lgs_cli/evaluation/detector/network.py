@@ -1,9 +1,9 @@
 """The detector's network: a few convolutions that give each cell of 4×4 pixels a logit.
 
-It sees not pixels but the strength of differences between neighbors, as logarithms, at four
-scales: what noise has in common whatever its contrast. What one cell is taken for hangs on some 40
-pixels around it, and on an average over the whole picture, of which a patch is a small part: so
-nothing in one corner of a patch can vouch for the rest of it.
+It does not see pixels but the logarithms of the differences between neighbors, at four scales:
+noise has these in common, whatever its contrast. The logit of a cell depends on some 40 pixels
+around it and on an average over the whole image, of which a patch is a small part. So no corner of
+a patch can hide the rest of it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from torch import Tensor, nn
 
 from lgs_cli import storage
+from lgs_cli.defenses import localize
 from lgs_cli.evaluation.detector import onnx
 
 CELL = 4
-"""Side in pixels of the square that one logit is about."""
+"""Side in pixels of the square that has one logit."""
 
 MULTIPLE = 16
-"""Height and width of a picture are multiples of this; others are padded."""
+"""Images are padded to multiples of this in height and width."""
 
 FEATURES, FINE, NEAR, WIDE = 12, 32, 48, 64
 
-# What a cell can add to the average over the picture is bounded.
+# The most that a cell can add to the average over the image.
 _MOST = 3.0
 
 
 def features(x: Tensor) -> Tensor:
-    """Describe each cell of pictures: the differentiable twin of `localize.features`.
+    """Describe each cell of images: the differentiable twin of `localize.features`.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def features(x: Tensor) -> Tensor:
     -------
     torch.Tensor
         (N, 12, H/4, W/4): at four scales the logarithm of the mean difference of neighbors, in
-        luma and in chroma; how near to black or white values are; the mean red, green and blue.
+        luma and in chroma; how close values are to black or white; the mean red, green and blue.
     """
     luma = (x * x.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
     red, blue = (x[:, :1] - luma) * 0.713, (x[:, 2:] - luma) * 0.564
@@ -72,7 +73,7 @@ def _differences(planes: Tensor) -> Tensor:
 
 
 class _Convolution(nn.Conv2d):
-    """A convolution and, while it is trained, a normalization that later becomes part of it."""
+    """A convolution and, during training, a normalization that is folded into it later."""
 
     def __init__(self, channels: int, out: int, size: int, stride: int = 1) -> None:
         super().__init__(channels, out, size, stride, 1 if size == 3 else 0)
@@ -83,7 +84,7 @@ class _Convolution(nn.Conv2d):
         return out
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Give weight and bias of the convolution that does both."""
+        """Return weight and bias of the convolution that does both."""
         if not isinstance(self.norm, nn.BatchNorm2d):
             assert self.bias is not None
             return self.weight, self.bias
@@ -97,10 +98,10 @@ class _Convolution(nn.Conv2d):
 
 
 class Detector(nn.Module):
-    """Where in a picture a patch lies.
+    """Finds where in an image a patch lies.
 
     Called with float (N, 3, H, W), RGB in [0, 1], it returns the logits (N, 1, H/4, W/4), rounded
-    up, of each cell to be part of a patch.
+    up, that each cell is part of a patch.
     """
 
     def __init__(self) -> None:
@@ -116,9 +117,10 @@ class Detector(nn.Module):
         self.cells.norm = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the logits."""
+        """Return the logits."""
         height, width = x.shape[2:]
-        x = F.pad(x, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
+        if height % MULTIPLE or width % MULTIPLE:
+            x = F.pad(x, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
         x = self.fine(features(x)).relu()
         near = self.reduce(x).relu()
         near = near + self.near(near).relu()
@@ -129,12 +131,12 @@ class Detector(nn.Module):
         return logits[..., : -(-height // CELL), : -(-width // CELL)]
 
     def fold(self) -> Detector:
-        """Make the normalizations part of the convolutions.
+        """Fold the normalizations into the convolutions.
 
         Returns
         -------
         Detector
-            Another one, which answers the same, and is not to be trained.
+            Another one with the same answers, which cannot be trained further.
         """
         other: Any = Detector().eval()
         with torch.no_grad():
@@ -153,18 +155,18 @@ class Detector(nn.Module):
 def write(detector: Detector, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the detector as ONNX.
 
-    Input ``features`` is float32 (1, 12, H/4, W/4), what :func:`features` makes of a picture of
+    Input ``features`` is float32 (1, 12, H/4, W/4), what :func:`features` makes of an image of
     H×W, multiples of 16; output ``quarters`` is (1, 4, H/8, W/8): the logits of the four cells of
     each 8×8 square, row by row.
 
     Parameters
     ----------
     detector : Detector
-        What to write.
+        The detector.
     path : Path
-        Where to.
+        The file.
     metadata : mapping
-        What to say of it, by name.
+        Text by name, stored with it.
     """
     weights = {
         name: np.asarray(value.detach().cpu().numpy(), np.float32)
@@ -224,12 +226,12 @@ def read(path: Path) -> tuple[Detector, dict[str, str]]:
     detector : Detector
         With the file's weights.
     metadata : dict
-        What the file says of itself.
+        Text by name, stored with it.
 
     Raises
     ------
     ValueError
-        Where the file is no such detector.
+        If the file is not such a detector.
     """
     weights, metadata = onnx.read(path.read_bytes())
     weights.pop("most", None)
@@ -241,8 +243,32 @@ def read(path: Path) -> tuple[Detector, dict[str, str]]:
     return detector.eval(), metadata
 
 
+def seen(detector: Detector, x: Tensor) -> tuple[Tensor, int, int]:
+    """Return the smoothed logits of images scaled as `localize.reduced` scales them.
+
+    With them come the rows and columns that are of the image: the rest is padding.
+
+    Parameters
+    ----------
+    detector : Detector
+        On the device of `x`.
+    x : torch.Tensor
+        float (N, 3, H, W), RGB in [0, 1].
+    """
+    height, width = localize.working_size(*x.shape[2:])
+    while x.shape[2] >= 2 * height and x.shape[3] >= 2 * width:
+        x = F.avg_pool2d(x, 2)
+    rows, columns = x.shape[2:]
+    if rows > height or columns > width:
+        rows, columns = height, width
+        x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+    if rows < height or columns < width:
+        x = F.pad(x, (0, width - columns, 0, height - rows), mode="replicate")
+    return smoothed(detector(x)), -(-rows // CELL), -(-columns // CELL)
+
+
 def smoothed(logits: Tensor) -> Tensor:
-    """Average logits over 3×3 cells, borders repeated: the map that decides.
+    """Average logits over 3×3 cells, borders repeated: the map that is held against the threshold.
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ def read(data: bytes) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
     Raises
     ------
     ValueError
-        Where the bytes are no such model.
+        If the bytes are no such model.
     """
     weights, metadata = {}, {}
     try:

@@ -1,7 +1,7 @@
-"""Attackers that learn beside the detector: patches that fool a classifier and try not to be found.
+"""Attackers that learn along with the detector: they fool a classifier and try not to be found.
 
-Each holds one patch on one crop, and takes gradient steps on it for a while; then another patch on
-another crop takes its place. Some know the detector and go through it, some do not.
+Each attacker optimizes one patch on one crop for some rounds, then starts again with another patch
+on another crop. Some know the detector and attack through it, others do not.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lgs_cli.errors import LgsError
 from lgs_cli.evaluation.detector import scenes
 from lgs_cli.evaluation.detector.network import Detector, smoothed
 from lgs_cli.evaluation.detector.scenes import SEEN, SIDE, Pixels
+from lgs_cli.evaluation.models.torch_model import TorchModel
 
 _MOMENTUM = 0.9
-_RISE = 1.15  # by which a patch that is found weighs that more in its next step
+_RISE = 1.15  # factor by which the weight of not being found rises after a step that is found
 
 
 class Advanced(NamedTuple):
-    """What a round of attacks made.
+    """The outcome of a round of attacks.
 
     Attributes
     ----------
@@ -36,11 +38,11 @@ class Advanced(NamedTuple):
     clean : ndarray
         uint8 (N, SIDE, SIDE, 3), without.
     fooled, hidden : ndarray
-        bool (N,): whether the classifier is fooled, whether the detector overlooks the patch.
+        bool (N,): whether the classifier is fooled, and whether the detector misses the patch.
     knowing : ndarray
         bool (N,): whether the attacker knows the detector.
     retired : list of ndarray
-        uint8 (h, w, 3), the patches that have had their time.
+        uint8 (h, w, 3), the patches whose attackers are done.
     """
 
     pictures: NDArray[np.uint8]
@@ -79,11 +81,11 @@ class Opponents:
     classify : callable
         float (N, 3, SIDE, SIDE) in [0, 1] to logits (N, classes).
     photos : sequence of ndarray
-        uint8 (H, W, 3) RGB: what they attack.
+        uint8 (H, W, 3) RGB: the images to attack.
     count : int
         How many there are.
     seed : int
-        Of every draw.
+        Seed of every draw.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Opponents:
         self._members: list[_Opponent] = []
         for index in range(count):
             self._members.append(self._recruit(index))
-            # not all of one age, so that not all leave at once
+            # of different ages, so that they do not all end at once
             self._members[index].age = int(self._draw.integers(self._members[index].life))
 
     def _recruit(self, index: int) -> _Opponent:
@@ -118,7 +120,7 @@ class Opponents:
         height, width = max(12, round((area * ratio) ** 0.5)), max(12, round((area / ratio) ** 0.5))
         top, left = int(draw.integers(SIDE - height + 1)), int(draw.integers(SIDE - width + 1))
         if draw.random() < 0.4:
-            # at a border, where attacks on photographs mostly lie
+            # at a border, where most attacks on photographs lie
             edge = int(draw.integers(4))
             gap = int(draw.integers(height // 4 + 1))
             top = (gap, SIDE - height - gap, top, top)[edge]
@@ -154,14 +156,14 @@ class Opponents:
         return member
 
     def advance(self, detector: Detector, bar: float, steps: int) -> Advanced:
-        """Take steps with all of them.
+        """Let all of them take steps.
 
         Parameters
         ----------
         detector : Detector
-            What they go through.
+            The detector that they know.
         bar : float
-            The logit above which a picture counts as attacked.
+            The logit above which an image counts as attacked.
         steps : int
             How many steps each takes.
 
@@ -190,7 +192,7 @@ class Opponents:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return all that :meth:`restore` needs to go on in the same way."""
+        """Return what :meth:`restore` needs to continue in the same way."""
         return {
             "draw": self._draw.bit_generator.state,
             "tensors": [self._x, self._patch, self._momentum, self._mask, self._label],
@@ -198,7 +200,7 @@ class Opponents:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state` returned."""
+        """Continue from what :meth:`state` returned."""
         self._draw.bit_generator.state = state["draw"]
         self._x, self._patch, self._momentum, self._mask, self._label = state["tensors"]
         self._members = state["members"]
@@ -256,7 +258,7 @@ class Opponents:
 
 
 def _shaped(values: Tensor, member: _Opponent) -> Tensor:
-    """Make values equal in all channels or in each cell, if the attacker is bound to that."""
+    """Make values equal in all channels, or in each cell, if the attacker is limited to that."""
     if member.gray:
         values = values.mean(0, keepdim=True).expand_as(values)
     if member.cell > 1:
@@ -275,3 +277,41 @@ def _to_uint8(x: Tensor) -> NDArray[np.uint8]:
     pixels: Any = (x.detach() * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     contiguous: Pixels = np.ascontiguousarray(pixels.numpy())
     return contiguous
+
+
+def any_size(model: TorchModel, side: int) -> Callable[[Tensor], Tensor]:
+    """Let a model take square images of one size, also if it is made for another.
+
+    Parameters
+    ----------
+    model : TorchModel
+        The model.
+    side : int
+        Height and width of the images in pixels.
+
+    Returns
+    -------
+    callable
+        float (N, 3, side, side) in [0, 1] to logits (N, classes); images that the model does
+        not take in that size are resized to what its preprocessing crops.
+
+    Raises
+    ------
+    LgsError
+        If the model takes neither.
+    """
+    own = model.preprocessing.crop or side
+
+    def resized(x: Tensor) -> Tensor:
+        size = (own, own)
+        return model.differentiable(F.interpolate(x, size, mode="bilinear", align_corners=False))
+
+    blank = torch.zeros(1, 3, side, side, device=model.device)
+    try:
+        with torch.no_grad():
+            model.differentiable(blank)
+    except LgsError:
+        with torch.no_grad():
+            resized(blank)
+        return resized
+    return model.differentiable

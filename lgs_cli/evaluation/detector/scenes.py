@@ -1,4 +1,4 @@
-"""Pictures to learn from: crops of photographs, some with something pasted that is no photograph.
+"""Images to learn from: crops of photographs, some with a texture or a patch pasted in.
 
 Every draw comes from the generator that is passed in.
 """
@@ -20,10 +20,10 @@ from lgs_cli.inputs import Selection, find
 Pixels = NDArray[Any]
 
 SIDE = 160
-"""Side in pixels of all crops: a patch and enough around it, in less time than whole pictures."""
+"""Side in pixels of all crops: a patch and enough around it, in less time than whole images."""
 
 SEEN = 224
-"""Side in pixels of the picture that a classifier sees, of which sizes of patches are shares."""
+"""Side in pixels of the image that a classifier sees, of which sizes of patches are shares."""
 
 LARGEST = 340
 """Length in pixels to which the shorter side of photographs is reduced before they are cropped."""
@@ -37,7 +37,7 @@ def read(paths: Sequence[Path], complain: Callable[[ImageError], None]) -> list[
     paths : sequence of Path
         Image files, and folders of them.
     complain : callable
-        Called with what is wrong with a file, which is then left out.
+        Called with the error of each file that cannot be read.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def read(paths: Sequence[Path], complain: Callable[[ImageError], None]) -> list[
     Raises
     ------
     UsageError
-        Where a path does not exist.
+        If a path does not exist.
     """
     pictures = []
     for source in find(map(str, paths), [], Selection(), []):
@@ -118,7 +118,7 @@ def recompressed(picture: Pixels, draw: np.random.Generator, lowest: int = 30) -
 
 
 def texture(height: int, width: int, draw: np.random.Generator) -> Pixels:
-    """Make a texture such as patches are made of: noise, cells, stripes, gray or colored.
+    """Make a texture like those of patches: noise, cells, stripes, gray or colored.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def patched(
     picture : ndarray
         uint8 (SIDE, SIDE, 3).
     patches : sequence of ndarray
-        uint8 (h, w, 3): patches of real attacks, half of what is pasted where there are any.
+        uint8 (h, w, 3): patches of real attacks: half of what is pasted, if there are any.
     draw : numpy.random.Generator
         Source of randomness.
 
@@ -224,7 +224,7 @@ def patched(
             patch = patches[int(draw.integers(len(patches)))]
             patch = np.rot90(patch, int(draw.integers(4)))
             if draw.random() < 0.5 and min(patch.shape[:2]) >= 12:
-                # as it is, in its own size: scaling would blur it
+                # in its own size: scaling would blur it
                 height, width = min(patch.shape[0], SIDE), min(patch.shape[1], SIDE)
                 top, left = (
                     int(draw.integers(SIDE - height + 1)),
@@ -251,7 +251,7 @@ def patched(
 
 
 def collage(picture: Pixels, other: Pixels, draw: np.random.Generator) -> Pixels:
-    """Paste a piece of another photograph: what is pasted is no attack for that."""
+    """Paste a piece of another photograph, which is not an attack."""
     mask, (top, left, height, width) = outline(draw)
     y, x = int(draw.integers(SIDE - height + 1)), int(draw.integers(SIDE - width + 1))
     canvas = np.zeros_like(picture)

@@ -1,4 +1,4 @@
-"""A whole training: photographs in, a detector with calibrated scores and its figures out."""
+"""The whole training: from photographs to a detector with calibrated scores."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ import torch
 from numpy.typing import NDArray
 
 from lgs_cli.defenses import localize
+from lgs_cli.defenses.preprocessing import Preprocessing
 from lgs_cli.errors import LgsError, UsageError
 from lgs_cli.evaluation import models
 from lgs_cli.evaluation.detector import scenes
 from lgs_cli.evaluation.detector.learner import Learner, Outcome
 from lgs_cli.evaluation.detector.network import Detector, smoothed
-from lgs_cli.evaluation.detector.opponents import Advanced, Opponents
+from lgs_cli.evaluation.detector.opponents import Advanced, Opponents, any_size
+from lgs_cli.evaluation.detector.params import TrainParams
 from lgs_cli.evaluation.detector.scenes import SIDE, Pixels
-from lgs_cli.evaluation.settings import Preprocessing, TrainParams
+from lgs_cli.evaluation.models.reference import REFERENCES
 from lgs_cli.wording import printable
 
 _ATTACK_STEPS = 4  # of each attacker in a round
@@ -36,17 +38,17 @@ _VIEWS = 8  # of each held-out photograph
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is.
+    """How far the training is.
 
     Attributes
     ----------
     round, rounds : int
-        The round that is over, and how many there are.
+        The round that is done, and how many there are.
     loss, found : float
         Means over the round, see `Outcome`.
     passed : float
-        Share of the attackers who know the detector that fool their classifier and are not found
-        at this moment; NaN without attackers.
+        Share of the attackers who know the detector that fool their classifier and are not
+        found; NaN without attackers.
     """
 
     round: int
@@ -63,14 +65,14 @@ class Material:
     Attributes
     ----------
     photos, held_out : sequence of ndarray
-        uint8 (H, W, 3) RGB photographs without a patch. Those held out are for calibration and
-        figures alone.
+        uint8 (H, W, 3) RGB photographs without a patch. Those held out serve calibration and
+        the figures only.
     patches : sequence of ndarray
         uint8 (h, w, 3) RGB patches to paste.
     model_specs : sequence of str
         The classifiers that attackers attack, as `models.load` takes them.
     preprocessing : Preprocessing
-        How these take a picture.
+        How these take an image.
     """
 
     photos: Sequence[Pixels]
@@ -86,11 +88,11 @@ def train(
     checkpoint: Path,
     tell: Callable[[Progress], None],
 ) -> Detector:
-    """Train a detector against attackers who learn beside it.
+    """Train a detector against attackers who learn along with it.
 
-    The detector first learns from pasted textures and patches; then, round by round, from what
-    the attackers have made in the round before, while they go on. The outcome is the same for the
-    same material and seed on one machine, also if the training was interrupted.
+    The detector first learns from pasted textures and patches, then in rounds from what the
+    attackers made in the round before, while these continue. On one machine the same material and
+    seed give the same result, also if the training was interrupted.
 
     Parameters
     ----------
@@ -99,21 +101,21 @@ def train(
     params : TrainParams
         How long, against how many, and the seed.
     checkpoint : Path
-        Where the state is saved every few rounds; training goes on from it if it is there.
+        Where the state is saved every few rounds; training continues from it if it is there.
     tell : callable
         Called after every round.
 
     Returns
     -------
     Detector
-        Calibrated, so that about 1 % of photographs that it has not seen score 0.5 or more.
+        Calibrated so that about 1 % of photographs that it has not seen score 0.5 or more.
 
     Raises
     ------
     UsageError
-        Where the checkpoint is of another training.
+        If the checkpoint belongs to another training.
     LgsError
-        Where a model cannot be attacked, or the process of an attacker dies.
+        If a model cannot be attacked, or the process of an attacker dies.
     """
     torch.set_num_threads(1)
     learner = Learner(material.photos, material.patches, params.seed)
@@ -178,7 +180,7 @@ def _read_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | N
         return None
     shown = printable(str(path))
     try:
-        # The file is our own, and holds arrays beside tensors.
+        # The file is our own, and holds arrays as well as tensors.
         saved: dict[str, Any] = torch.load(path, weights_only=False)
         known = saved["identity"]
     except Exception as error:
@@ -198,8 +200,8 @@ def _write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def _sparring(
     material: Material, spec: str, params: TrainParams, index: int
 ) -> Iterator[Connection]:
-    """Run the attackers of one model in a process of its own: torch has one thread each."""
-    # A fork of a process with torch's threads can hang.
+    """Run the attackers of one model in a process of its own, with one thread of torch."""
+    # A forked process with the threads of torch can hang.
     context = multiprocessing.get_context("spawn")
     pipe, other = context.Pipe()
     seed = params.seed * 1000 + index + 1
@@ -224,11 +226,13 @@ def _attack(
     count: int,
     seed: int,
 ) -> None:
-    """Hold the attackers of one model, and do what the training asks of them."""
+    """Keep the attackers of one model, and answer what the training asks."""
     torch.set_num_threads(1)
     try:
+        if spec in REFERENCES:
+            preprocessing = REFERENCES[spec].preprocessing
         model = models.require_gradients(models.load(spec, preprocessing, "cpu"), "training")
-        opponents = Opponents(models.any_size(model, SIDE), photos, count, seed)
+        opponents = Opponents(any_size(model, SIDE), photos, count, seed)
         detector = Detector().eval().requires_grad_(False)
         pipe.send(None)
         while True:
@@ -264,7 +268,7 @@ def _answer(pipe: Connection) -> Any:
 
 
 def views(photo: Pixels, draw: np.random.Generator) -> list[Pixels]:
-    """Return a photograph as the detector may meet it: whole, cropped, recompressed.
+    """Return a photograph as the detector may see it: whole, cropped, recompressed.
 
     Returns
     -------
@@ -286,11 +290,11 @@ def views(photo: Pixels, draw: np.random.Generator) -> list[Pixels]:
 def calibration_level(
     detector: Detector, photos: Sequence[Pixels], held_out: Sequence[Pixels], seed: int
 ) -> float:
-    """Find the logit that hardly any picture without a patch reaches.
+    """Find the logit that few images without a patch reach.
 
-    Some dozen held-out photographs are too few to read it off: one odd among them would decide.
-    The many that the detector was trained on show how the highest scores thin out, and the
-    held-out ones by how much more pictures score that it has not seen.
+    A few dozen held-out photographs are too few for this: a single odd one would decide. The many
+    photographs of the training show how rare high scores are, and the held-out ones how much
+    higher images score that the detector has not seen.
 
     Parameters
     ----------
@@ -315,7 +319,7 @@ def calibration_level(
 
 
 def peak(detector: Detector, picture: NDArray[Any]) -> float:
-    """Return the logit that decides on a picture, uint8 (H, W, 3) at the network's size."""
+    """Return the logit that decides about an image, uint8 (H, W, 3) at the network's size."""
     x = torch.from_numpy(picture.transpose(2, 0, 1).copy())[None].float() / 255
     with torch.no_grad():
         return float(smoothed(detector(x)).amax())

@@ -1,50 +1,37 @@
-"""Adversarial Patch: one patch for every image and place (arXiv 1712.09665)."""
+"""Train one patch for every image and place."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
-from numpy.typing import NDArray
-from torch import Tensor
+from lgs_cli.evaluation.attacks.pasting import Patch, Spot, draw_spot
+from lgs_cli.evaluation.attacks.placement import choose_target, require_classes, side_of
+from lgs_cli.evaluation.dataset import Images
+from lgs_cli.evaluation.models import require_gradients
+from lgs_cli.evaluation.models.torch_model import to_pixels, to_tensor
+from lgs_cli.evaluation.victim import Victim
+from lgs_cli.lazy import F, np, torch
 
-from lgs_cli.evaluation import attacks
-from lgs_cli.evaluation.bpda import Layer
-from lgs_cli.evaluation.models import TorchModel, to_pixels, to_tensor
-from lgs_cli.evaluation.pasting import Patch, Spot, draw_spot
-from lgs_cli.evaluation.settings import PatchParams
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lgs_cli.evaluation.attacks.patch import PatchParams
 
 
-def train(
-    model: TorchModel,
-    images: NDArray[np.uint8],
-    labels: Sequence[int],
-    params: PatchParams,
-    through: Layer | None = None,
-    batch_size: int = 16,
-    progress: Callable[[int], None] | None = None,
-) -> Patch:
+def train(victim: Victim, images: Images, params: PatchParams) -> Patch:
     """Train one patch over many images, places, rotations and scales.
 
     Parameters
     ----------
-    model : TorchModel
-        The model under attack.
-    images : ndarray
-        uint8 (N, H, W, 3) RGB to train on, cropped as the model takes them.
-    labels : sequence of int
-        The class each image shows.
+    victim : Victim
+        The model under attack, the defenses inside the attack's loop, and the batch size of a
+        step; its progress hears of every step.
+    images : Images
+        Labeled images to train on, cropped as the model takes them.
     params : PatchParams
         The attack's parameters.
-    through : callable, optional
-        A defense inside the attack's loop, from `bpda.layer`.
-    batch_size : int
-        Images in one step.
-    progress : callable, optional
-        Called with 1 after every step.
 
     Returns
     -------
@@ -55,16 +42,19 @@ def train(
     Raises
     ------
     UsageError
-        Where the patch does not fit into the images, the model lacks the target class, or it cuts
-        off gradients.
+        If the patch does not fit into the images, the model lacks the target class or that of an
+        image, or it gives no gradients.
     LgsError
-        Where the model fails on the images.
+        If the model fails on the images.
     """
-    height, width = images.shape[1:3]
+    model = require_gradients(victim.model, "an attack")
+    through = victim.layer()
+    size = images.pixels.shape[1:3]
     draw = np.random.default_rng(params.seed)
-    side = attacks.side_of(params.patch_size, params.patch_fraction, height, width)
-    classes = model.logits(images[:1]).shape[1]
-    target = attacks.choose_target(params.target, int(labels[0]), classes, draw)
+    side = side_of(params.patch_size, params.patch_fraction, *size)
+    classes = model.logits(images.pixels[:1]).shape[1]
+    require_classes(images.labels.tolist(), images.names, classes)
+    target = choose_target(params.target, int(images.labels[0]), classes, draw)
     alpha = np.ones((side, side), np.float32)
     if params.shape == "circle":
         offset = np.arange(side) - (side - 1) / 2
@@ -73,21 +63,20 @@ def train(
     start = 0.4 + 0.2 * draw.random((3, side, side), dtype=np.float32)
     patch = torch.from_numpy(start).to(model.device).requires_grad_()
     optimizer = torch.optim.Adam([patch], lr=params.step_size)
-    numbers = np.asarray(labels)
+    victim.progress.start("training", params.steps)
     for _ in range(params.steps):
-        chosen = draw.choice(len(images), min(batch_size, len(images)), replace=False)
-        x = to_tensor(images[chosen], model.device)
-        spots = [draw_spot(params, height, width, side, draw) for _ in chosen]
+        chosen = draw.choice(len(images), min(victim.batch_size, len(images)), replace=False)
+        x = to_tensor(images.pixels[chosen], model.device)
+        spots = [draw_spot(params, size, side, draw) for _ in chosen]
         pasted = _paste(x, [patch] * len(chosen), [mask] * len(chosen), spots)
         logits = model.differentiable(through(pasted) if through is not None else pasted)
-        label = torch.from_numpy(numbers[chosen]).to(model.device)
+        label = torch.from_numpy(images.labels[chosen]).to(model.device)
         loss = -_reward(logits, label, target).mean()
         patch.grad = model.gradient(loss, patch, pasted)
         optimizer.step()
         with torch.no_grad():
             patch.clamp_(0, 1)
-        if progress is not None:
-            progress(1)
+        victim.progress.advance()
     pixels = np.empty((side, side, 4), np.uint8)
     pixels[..., :3] = to_pixels(patch[None])[0]
     pixels[..., 3] = alpha * 255
@@ -104,7 +93,7 @@ def _reward(logits: Tensor, label: Tensor, target: int | None) -> Tensor:
 def _paste(
     x: Tensor, patches: Sequence[Tensor], masks: Sequence[Tensor], spots: Sequence[Spot]
 ) -> Tensor:
-    """Do as :func:`lgs_cli.evaluation.pasting.blend`, with a gradient, to (N, 3, H, W)."""
+    """Paste as :func:`lgs_cli.evaluation.attacks.pasting.blend` does, with a gradient."""
     rows = torch.arange(x.shape[2], device=x.device)[:, None] + 0.5
     columns = torch.arange(x.shape[3], device=x.device)[None] + 0.5
     images = []

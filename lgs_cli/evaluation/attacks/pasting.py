@@ -1,4 +1,4 @@
-"""Patches that are ready: read, and pasted onto images. NumPy alone: that needs no torch."""
+"""Patches that are ready: read from files, and pasted onto images. This needs no torch."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lgs_cli import image_io
-from lgs_cli.defenses.chain import Chain
 from lgs_cli.errors import ImageError, NoImagesError, UsageError
-from lgs_cli.evaluation import attacks
-from lgs_cli.evaluation.attacks import Attacked
-from lgs_cli.evaluation.defended import clean
-from lgs_cli.evaluation.models import Model
-from lgs_cli.evaluation.settings import PatchParams
+from lgs_cli.evaluation.attacks.placement import (
+    choose_target,
+    draws,
+    place,
+    require_classes,
+    side_of,
+)
+from lgs_cli.evaluation.attacks.records import Attacked, Crafted, file_name, with_findings
+from lgs_cli.evaluation.dataset import Images
+from lgs_cli.evaluation.victim import Victim
 from lgs_cli.formats import SUFFIXES
+from lgs_cli.lazy import np
 from lgs_cli.wording import printable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lgs_cli.evaluation.attacks.patch import PatchParams
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +39,7 @@ class Patch:
     pixels : ndarray
         uint8 (P, P, 4) RGBA; pasted where alpha is at least 128.
     target : int or None
-        The class it was trained for, where that is known.
+        The class it was trained for, if that is known.
     """
 
     pixels: NDArray[np.uint8]
@@ -42,26 +49,23 @@ class Patch:
 def read(path: Path) -> list[Patch]:
     """Read a patch file, or all patch files of a folder, sorted by name.
 
-    Parameters
-    ----------
-    path : Path
-        The file or the folder.
-
     Returns
     -------
     list of Patch
-        At least one; without a target, which a file does not tell.
+        At least one; without a target, which no file tells.
 
     Raises
     ------
     UsageError
-        Where the path does not exist, or a patch is not square, not 8-bit color or transparent
+        If the path does not exist, or a patch is not square, not 8-bit color or transparent
         all over.
     NoImagesError
-        Where the folder holds none.
+        If the folder holds none.
     ImageError
-        Where a file is not an image.
+        If a file is not an image.
     """
+    from lgs_cli import image_io
+
     if not path.exists():
         raise UsageError(f"patch {printable(str(path))} does not exist")
     paths = [path]
@@ -91,103 +95,99 @@ def read(path: Path) -> list[Patch]:
 
 
 def paste(
-    model: Model,
+    victim: Victim,
     patches: Sequence[Patch],
-    images: NDArray[np.uint8],
-    labels: Sequence[int],
-    names: Sequence[str],
+    images: Images,
     params: PatchParams,
-    chain: Chain = (),
-    first: int = 0,
-) -> tuple[NDArray[np.uint8], list[Attacked]]:
+    turn: int = 0,
+) -> Crafted:
     """Paste patches onto images, each at a place, rotation and scale of its own.
 
     Parameters
     ----------
-    model : Model
-        The model under attack; it only scores.
+    victim : Victim
+        The model under attack, which only scores, and the defenses in front of it.
     patches : sequence of Patch
         The images take them in turn.
-    images : ndarray
-        uint8 (N, H, W, 3) RGB, cropped as the model takes them.
-    labels : sequence of int
-        The class each image shows.
-    names : sequence of str
-        The name of each photograph; together with the seed it decides every draw.
+    images : Images
+        The batch, cropped as the model takes it; the names together with the seed decide every
+        draw.
     params : PatchParams
-        The attack's parameters; `target` counts where a patch does not know its own.
-    chain : tuple of Step
-        Defenses in front of the model.
-    first : int
+        The attack's parameters; its `target` counts if a patch does not know its own.
+    turn : int
         How many images took their turn before these.
 
     Returns
     -------
-    images : ndarray
-        uint8 (N, H, W, 3).
-    records : list of Attacked
-        One for each image.
+    Crafted
 
     Raises
     ------
     UsageError
-        Where a patch does not fit into the images, or the model lacks a class.
+        If a patch does not fit into the images, or the model lacks a class.
     LgsError
-        Where the model fails on the images.
+        If the model fails on the images.
     """
     started = time.perf_counter()
-    height, width = images.shape[1:3]
-    before = model.logits(clean(images, chain)[0], len(images))
-    chosen = [patches[(first + index) % len(patches)] for index in range(len(images))]
-    attacks.require_classes(labels, names, before.shape[1])
-    spots, targets = [], []
-    for name, label, patch in zip(names, labels, chosen, strict=True):
-        draw = attacks.draws(params.seed, name)
+    height, width = images.pixels.shape[1:3]
+    before = victim.logits(images.pixels)
+    classes = before.shape[1]
+    require_classes(images.labels.tolist(), images.names, classes)
+    pixels = images.pixels.copy()
+    boxes, targets = [], []
+    for i, name in enumerate(images.names):
+        patch = patches[(turn + i) % len(patches)]
+        draw = draws(params.seed, name)
         side = len(patch.pixels)
         if params.patch_size or side > min(height, width):
-            side = attacks.side_of(params.patch_size or side, 0, height, width)
-        spots.append(draw_spot(params, height, width, side, draw))
+            side = side_of(params.patch_size or side, 0, height, width)
+        spot = draw_spot(params, (height, width), side, draw)
         target = patch.target
         if target is None and params.target != "random":
-            target = attacks.choose_target(params.target, int(label), before.shape[1], draw)
+            target = choose_target(params.target, int(images.labels[i]), classes, draw)
         targets.append(target)
-    attacked, covered = images.copy(), []
-    for image, patch, spot in zip(attacked, chosen, spots, strict=True):
-        covered.append(blend(image, patch.pixels, spot))
-    after = model.logits(clean(attacked, chain)[0], len(images)).astype(np.float64)
+        boxes.append(_box(blend(pixels[i], patch.pixels, spot)))
+    behind = victim.clean(pixels)
+    after = victim.model.logits(behind.pixels, victim.batch_size).astype(np.float64)
     chances = np.exp(after - after.max(1, keepdims=True))
     chances /= chances.sum(1, keepdims=True)
     seconds = (time.perf_counter() - started) / len(images)
-    records = []
-    for i, name in enumerate(names):
-        top, left, bottom, right = _box(covered[i])
-        records.append(
-            Attacked(
-                file=attacks.file_name(name),
-                source=name,
-                label=int(labels[i]),
-                target=targets[i],
-                top=top,
-                left=left,
-                height=bottom - top,
-                width=right - left,
-                before=int(before[i].argmax()),
-                after=int(after[i].argmax()),
-                confidence=float(chances[i].max()),
-                steps=0,
-                dead_steps=0,
-                seconds=seconds,
-            )
+    records = [
+        Attacked(
+            file=file_name(name),
+            source=name,
+            label=int(images.labels[i]),
+            target=targets[i],
+            top=boxes[i].top,
+            left=boxes[i].left,
+            height=boxes[i].height,
+            width=boxes[i].width,
+            before=int(before[i].argmax()),
+            after=int(after[i].argmax()),
+            confidence=float(chances[i].max()),
+            steps=0,
+            dead_steps=0,
+            seconds=seconds,
         )
-    return attacked, records
+        for i, name in enumerate(images.names)
+    ]
+    return Crafted(pixels, with_findings(records, behind.found, behind.scores))
 
 
-def _box(covered: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return top, left, bottom and right; all 0 where transparency leaves no pixel."""
+class _Box(NamedTuple):
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def _box(covered: NDArray[np.bool_]) -> _Box:
+    """Return the box around what is covered; all 0 if transparency leaves no pixel."""
     rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
     if not len(rows):
-        return 0, 0, 0, 0
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+        return _Box(0, 0, 0, 0)
+    top, left = int(rows[0]), int(columns[0])
+    return _Box(top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left)
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class Spot:
 
 
 def draw_spot(
-    params: PatchParams, height: int, width: int, side: int, draw: np.random.Generator
+    params: PatchParams, size: tuple[int, int], side: int, draw: np.random.Generator
 ) -> Spot:
     """Draw where a patch goes.
 
@@ -219,33 +219,30 @@ def draw_spot(
     ----------
     params : PatchParams
         Its `location`, `rotation` and scales are used.
-    height, width : int
-        Size of the image in pixels.
+    size : tuple of int
+        Height and width of the image in pixels.
     side : int
         Nominal side of the patch in pixels.
     draw : numpy.random.Generator
         Source of randomness.
 
-    Returns
-    -------
-    Spot
-
     Raises
     ------
     UsageError
-        Where the patch does not fit into the image.
+        If the patch does not fit into the image.
     """
+    height, width = size
     scale = float(draw.uniform(params.scale_min, params.scale_max))
     angle = math.radians(float(draw.uniform(-params.rotation, params.rotation)))
     scaled = max(1, round(side * scale))
     if scaled > min(height, width):
         raise UsageError(f"a patch of {scaled} px does not fit into images of {width}×{height}")
-    top, left = attacks.place(params.location, height, width, scaled, draw)
+    top, left = place(params.location, height, width, scaled, draw)
     return Spot(top + scaled / 2, left + scaled / 2, scaled, angle)
 
 
 def blend(image: NDArray[np.uint8], patch: NDArray[np.uint8], spot: Spot) -> NDArray[np.bool_]:
-    """Paste one patch into an image, in place: bilinearly, its alpha to the nearest pixel.
+    """Paste one patch into an image, in place: bilinearly, its alpha by the nearest pixel.
 
     Parameters
     ----------
@@ -259,13 +256,13 @@ def blend(image: NDArray[np.uint8], patch: NDArray[np.uint8], spot: Spot) -> NDA
     Returns
     -------
     ndarray
-        bool (H, W): where it lies.
+        bool (H, W): the pixels it covers.
     """
     size = len(patch)
     down = np.arange(image.shape[0])[:, None] + 0.5 - spot.row
     right = np.arange(image.shape[1])[None] + 0.5 - spot.column
     cosine, sine = math.cos(spot.angle), math.sin(spot.angle)
-    # the patch's own coordinates, in which its pixels have their centers at 0, 1, ..., size - 1
+    # the patch's own coordinates, in which the centers of its pixels are 0, 1, ..., size - 1
     x = (cosine * right + sine * down) * (size / spot.side) + (size - 1) / 2
     y = (cosine * down - sine * right) * (size / spot.side) + (size - 1) / 2
     column, row = np.rint(x).astype(int), np.rint(y).astype(int)

@@ -1,125 +1,33 @@
-"""LaVAN: localized and visible noise, one patch an image (arXiv 1801.02608)."""
+"""LaVAN on one batch: patches, where they lie, the steps on them, and the best so far."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
-from numpy.typing import NDArray
-from torch import Tensor
+from lgs_cli.evaluation.attacks.placement import choose_target, draws, place, side_of
+from lgs_cli.evaluation.bpda import Guarded
+from lgs_cli.evaluation.dataset import Images
+from lgs_cli.evaluation.models.torch_model import TorchModel
+from lgs_cli.lazy import F, np, torch
 
-from lgs_cli.evaluation import attacks
-from lgs_cli.evaluation.attacks import Attacked
-from lgs_cli.evaluation.bpda import Layer
-from lgs_cli.evaluation.localized import Guarded
-from lgs_cli.evaluation.models import TorchModel, to_pixels, to_tensor
-from lgs_cli.evaluation.settings import LavanParams
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lgs_cli.evaluation.attacks.lavan import LavanParams
+    from lgs_cli.evaluation.bpda import Layer
 
 _MOMENTUM = 0.9
 _WEIGHTS = 0.0001, 1000.0  # the least and the most that a weight of hiding adapts to
 
 
-def attack(
-    model: TorchModel,
-    images: NDArray[np.uint8],
-    labels: Sequence[int],
-    names: Sequence[str],
-    params: LavanParams,
-    through: Layer | None = None,
-) -> tuple[NDArray[np.uint8], list[Attacked]]:
-    """Attack one batch of images.
-
-    x′ = (1 − m) ⊙ x + m ⊙ δ, with δ found by signed gradient steps with momentum on the logits:
-    that of the target against that of the class to beat, which is at first the source's, or,
-    untargeted, that of the strongest other class against that of the label. δ is rounded to 8
-    bits in the loop, so what is optimized is what a PNG holds, and of all steps the best is kept.
-
-    An attack that hides from `localize` (``params.evade``) steps on the picture unrepaired, since
-    a patch that passes is not repaired, and against the detector's response; the best of its steps
-    is the one that does best behind the real defense.
-
-    Parameters
-    ----------
-    model : TorchModel
-        The model under attack.
-    images : ndarray
-        uint8 (N, H, W, 3) RGB, cropped as the model takes them.
-    labels : sequence of int
-        The class each image shows.
-    names : sequence of str
-        The name of each photograph; together with the seed it decides every draw.
-    params : LavanParams
-        The attack's parameters.
-    through : callable, optional
-        A defense inside the attack's loop, from `bpda.layer`.
-
-    Returns
-    -------
-    images : ndarray
-        uint8 (N, H, W, 3), equal to the input outside of the patch.
-    records : list of Attacked
-        One for each image.
-
-    Raises
-    ------
-    UsageError
-        Where the patch does not fit into the images, the model lacks a class, or it cuts off
-        gradients.
-    LgsError
-        Where the model fails on the images.
-    """
-    started = time.perf_counter()
-    defend = through if through is not None else _nothing
-    x = to_tensor(images, model.device)
-    with torch.no_grad():
-        before = model.differentiable(defend(x))
-    attacks.require_classes(labels, names, before.shape[1])
-    best: _Batch | None = None
-    for restart in range(params.restarts):
-        batch = _Batch(x, labels, names, before.shape[1], params, restart)
-        batch.run(model, defend, params)
-        best = batch if best is None else best.joined(batch)
-    assert best is not None
-    attacked = to_pixels(best.image)
-    with torch.no_grad():
-        after = model.differentiable(defend(to_tensor(attacked, model.device))).softmax(1)
-    seconds = (time.perf_counter() - started) / len(images)
-    return attacked, [
-        Attacked(
-            file=attacks.file_name(names[i]),
-            source=names[i],
-            label=int(labels[i]),
-            target=best.targets[i],
-            top=best.boxes[i][0],
-            left=best.boxes[i][1],
-            height=best.side,
-            width=best.side,
-            before=int(before[i].argmax()),
-            after=int(after[i].argmax()),
-            confidence=float(after[i].max()),
-            steps=int(best.steps[i]),
-            dead_steps=int(best.dead[i]),
-            seconds=seconds,
-        )
-        for i in range(len(images))
-    ]
-
-
-def _nothing(x: Tensor) -> Tensor:
-    return x
-
-
-class _Batch:
-    """One start of the attack on one batch: patches, where they lie, and the best so far."""
+class Batch:
+    """One start of the attack on one batch of images."""
 
     def __init__(
         self,
         x: Tensor,
-        labels: Sequence[int],
-        names: Sequence[str],
+        images: Images,
         classes: int,
         params: LavanParams,
         restart: int,
@@ -127,26 +35,29 @@ class _Batch:
         count, _, height, width = x.shape
         self.x = x
         self.params = params
-        self.labels = torch.as_tensor(list(labels), device=x.device)
-        self.side = attacks.side_of(params.patch_size, params.patch_fraction, height, width)
+        self.labels = torch.as_tensor(images.labels, device=x.device)
+        self.side = side_of(params.patch_size, params.patch_fraction, height, width)
         cells = min(params.cells, self.side) or self.side
         self.targets: list[int | None] = []
-        self.boxes: list[tuple[int, int]] = []
+        self.corners: list[tuple[int, int]] = []
         starts = []
-        for label, name in zip(labels, names, strict=True):
-            # restarts differ in their noise alone: the same place, the same target
-            draw = attacks.draws(params.seed, name)
-            self.boxes.append(attacks.place(params.location, height, width, self.side, draw))
-            self.targets.append(attacks.choose_target(params.target, int(label), classes, draw))
-            noise = attacks.draws(params.seed, name, restart + 1)
+        for label, name in zip(images.labels, images.names, strict=True):
+            # restarts differ in their noise alone: the place and the target are the same
+            draw = draws(params.seed, name)
+            self.corners.append(place(params.location, height, width, self.side, draw))
+            self.targets.append(choose_target(params.target, int(label), classes, draw))
+            noise = draws(params.seed, name, restart + 1)
             starts.append(noise.random((3, cells, cells), dtype=np.float32))
-        self.aims = torch.as_tensor([-1 if t is None else t for t in self.targets], device=x.device)
+        aims = [-1 if target is None else target for target in self.targets]
+        self.aims = torch.as_tensor(aims, device=x.device)
         rows = torch.arange(self.side, device=x.device)
-        corner = torch.as_tensor([top * width + left for top, left in self.boxes], device=x.device)
+        corner = torch.as_tensor(
+            [top * width + left for top, left in self.corners], device=x.device
+        )
         self.index = (corner[:, None, None] + rows[:, None] * width + rows).flatten(1)
         self.patch = torch.from_numpy(np.stack(starts)).to(x.device)
         if params.start == "content":
-            # the first start is the picture itself, the others are a little beside it
+            # the first start is the image itself, the others are near it
             shift = (self.patch - 0.5) * (0.2 if restart else 0.0)
             self.patch = (self.content(cells) + shift).clamp(0, 1)
         if params.gray:
@@ -158,14 +69,15 @@ class _Batch:
         self.dead = torch.zeros(count, dtype=torch.long, device=x.device)
 
     def content(self, cells: int) -> Tensor:
-        """Return what the pictures show where the patches lie, (N, 3, cells, cells)."""
+        """Return what the images show where the patches lie, (N, 3, cells, cells)."""
         index = self.index[:, None].expand(-1, 3, -1)
         inside = self.x.flatten(2).gather(2, index)
         inside = inside.view(*inside.shape[:2], self.side, self.side)
         return F.adaptive_avg_pool2d(inside, cells)
 
-    def run(self, model: TorchModel, defend: Layer, params: LavanParams) -> None:
-        """Take the steps; afterwards `image` holds the best image and `score` its margin."""
+    def run(self, model: TorchModel, defend: Layer) -> Iterator[None]:
+        """Take steps, one for each item; in the end `image` holds the best image of each."""
+        params = self.params
         momentum = torch.zeros_like(self.patch)
         active = torch.arange(len(self.x), device=self.x.device)
         guard = defend if params.evade and isinstance(defend, Guarded) else None
@@ -202,10 +114,11 @@ class _Batch:
             self.dead[active] += dead[going].long()
             size = gradient.abs().mean((1, 2, 3), keepdim=True)
             momentum[active] = _MOMENTUM * momentum[active] + gradient / size.clamp(min=1e-30)
-            # ever smaller: steps of one size never settle
+            # shorter and shorter: steps of one size never settle
             length = params.step_size * (1 - step / params.steps)
             moved = self.patch[active] + length * momentum[active].sign()
             self.patch[active] = moved.clamp(0, 1)
+            yield
 
     def behind(
         self, model: TorchModel, guard: Guarded, image: Tensor, margin: Tensor, active: Tensor
@@ -222,8 +135,8 @@ class _Batch:
     def pull(self, guard: Guarded, active: Tensor, found: Tensor) -> Tensor:
         """Return the gradient of the detector's response, weighted, and adapt the weights.
 
-        A weight that adapts pulls only where the patch is found: the other steps are for the
-        attack's aim alone, and what they give away is taken back as soon as it is found again.
+        A weight that adapts pulls only while the patch is found. The other steps serve the attack's
+        aim alone; if they get the patch found, the next ones hide it again.
         """
         weight, rise = self.weight[active], self.params.evade_rise
         pulled = torch.ones_like(found)
@@ -273,7 +186,7 @@ class _Batch:
         aimed = chances.gather(1, aims.clamp(min=0)[:, None]).squeeze(1)
         return torch.where(aims < 0, others, aimed)
 
-    def joined(self, other: _Batch) -> _Batch:
+    def joined(self, other: Batch) -> Batch:
         """Return this start with every image for which the other did better replaced."""
         better = other.score > self.score
         self.score = torch.where(better, other.score, self.score)
