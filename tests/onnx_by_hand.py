@@ -22,7 +22,7 @@ def channel_means() -> bytes:
         _node("GlobalAveragePool", "image", "means")
         + _node("Flatten", "means", "logits")
         + _field(2, "graph")
-        + _field(11, _tensor_type("image", "n", 3, 8, 8))
+        + _field(11, _tensor_type("image", "n", 3, "h", "w"))
         + _field(12, _tensor_type("logits", "n", 3))
     )
     return _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13))

@@ -18,6 +18,7 @@ _FILES = (
     "bit_depth",
     "median",
     "nlm",
+    "double_mask",
 )
 
 DEFENSES: dict[str, Defense] = {

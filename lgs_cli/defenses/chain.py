@@ -1,14 +1,19 @@
-"""Methods as a user writes them: names, parameters as text, several in a row. Light."""
+"""Chains of defenses: read from what a user writes, and applied to an image. Light."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from lgs_cli.defenses import DEFENSES
-from lgs_cli.defenses.defense import Defense
+from lgs_cli.defenses.defense import Cleaned, Defense, Region
+from lgs_cli.lazy import cv2, np
 from lgs_cli.params import Params
+from lgs_cli.wording import nearest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Step(NamedTuple):
@@ -24,6 +29,53 @@ class Step(NamedTuple):
 
 
 Chain = tuple[Step, ...]
+
+
+def apply_chain(image: NDArray[Any], chain: Chain, *, with_mask: bool = False) -> Cleaned:
+    """Apply a chain of defenses to one image.
+
+    Parameters
+    ----------
+    image : ndarray
+        Pixels as :class:`~lgs_cli.defenses.defense.Apply` takes them.
+    chain : tuple of Step
+        The defenses, in order; without any, the image comes back as it is.
+    with_mask : bool
+        Whether the mask is wanted.
+
+    Returns
+    -------
+    Cleaned
+        Its mask is the strongest of the steps' masks at each pixel, its coverage the share of
+        pixels that some step masked; score and regions are those of the step that looks for
+        patches.
+
+    Raises
+    ------
+    ValueError
+        If a defense cannot take the image; the message names the defense.
+    """
+    several = len(chain) > 1
+    masks = []
+    coverage = 0.0
+    score: float | None = None
+    regions: tuple[Region, ...] = ()
+    for step in chain:
+        try:
+            cleaned = step.defense.apply(image, step.params, with_mask=with_mask or several)
+        except (ValueError, TypeError, cv2.error) as error:
+            raise ValueError(f"{step.name}: {' '.join(str(error).split())}") from error
+        image, coverage = cleaned.image, cleaned.coverage
+        if cleaned.mask is not None:
+            masks.append(cleaned.mask)
+        if cleaned.score is not None:
+            score, regions = cleaned.score, cleaned.regions
+    if not masks:
+        return Cleaned(image, None, coverage, score, regions)
+    mask = np.maximum.reduce(masks) if several else masks[0]
+    if several:
+        coverage = float(np.count_nonzero(mask) / mask.size)
+    return Cleaned(image, mask if with_mask else None, coverage, score, regions)
 
 
 def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Chain:
@@ -50,18 +102,30 @@ def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Cha
         valid names.
     """
     listing, _, rest = method.partition(":")
-    names = [name.strip() for name in listing.split(",")]
+    names = [canonical(name) for name in listing.split(",")]
     for name in names:
         if name not in DEFENSES:
-            raise ValueError(f"no method {name!r}; there are {', '.join(DEFENSES)}")
+            raise ValueError(_no_method(name))
     if len(set(names)) < len(names):
-        raise ValueError(f"{listing!r} names a method twice")
+        raise ValueError(f"{listing!r} names a method twice; once is enough")
     given: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, value in (*parse_assignments(rest), *assignments):
         owner, name = _owner(key, names)
         expected = get_type_hints(DEFENSES[owner].params)[name]
         given[owner][name] = parse_value(value, expected)
     return tuple(Step(name, DEFENSES[name].params(**given[name])) for name in names)
+
+
+def canonical(name: str) -> str:
+    """Give the registry's name of a method for what people write: ``JPG``, ``bit_depth``."""
+    name = name.strip().lower().replace("_", "-")
+    return "jpeg" if name == "jpg" else name
+
+
+def _no_method(name: str) -> str:
+    meant = nearest(name, [*DEFENSES, "jpg"])
+    hint = f"did you mean {canonical(meant)!r}? there" if meant else "there"
+    return f"no method {name!r}; {hint} are {', '.join(DEFENSES)}"
 
 
 def parse_assignments(text: str) -> list[tuple[str, str]]:
@@ -90,7 +154,7 @@ def parse_assignments(text: str) -> list[tuple[str, str]]:
         elif pairs:
             pairs[-1] = pairs[-1][0], f"{pairs[-1][1]},{part.strip()}"
         else:
-            raise ValueError(f"{part!r} is not NAME=VALUE")
+            raise ValueError(f"{part!r} is not NAME=VALUE, as in lgs:threshold=0.2")
     return pairs
 
 
@@ -99,7 +163,11 @@ def _owner(key: str, names: Sequence[str]) -> tuple[str, str]:
     valid = {name: [spec.name for spec in fields(DEFENSES[name].params)] for name in names}
     method, dot, parameter = key.rpartition(".")
     parameter = parameter.replace("-", "_")
-    owners = [name for name in names if parameter in valid[name] and (not dot or name == method)]
+    owners = [
+        name
+        for name in names
+        if parameter in valid[name] and (not dot or name == canonical(method))
+    ]
     if len(owners) == 1:
         return owners[0], parameter
     if owners:

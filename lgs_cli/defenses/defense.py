@@ -74,6 +74,29 @@ class Cleaned(_Cleaned):
         return cleaned
 
 
+class CheckWritten(Protocol):
+    """What a defense has to say on the file that an image became."""
+
+    def __call__(self, cleaned: NDArray[Any], written: NDArray[Any], params: Any) -> None:
+        """Make sure that the file is worth what the image was.
+
+        Parameters
+        ----------
+        cleaned : ndarray
+            What the defense returned.
+        written : ndarray
+            The same as read back from the file, whose coding may have lost something.
+        params : Params
+            The parameters of the defense.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        ...
+
+
 class Apply(Protocol):
     """The function of a defense."""
 
@@ -120,8 +143,10 @@ class Defense:
     apply : callable
         What it does to an image.
     torch_entry : str
-        ``"module:function"`` that gives its gradients in torch, see
-        :mod:`lgs_cli.evaluation.bpda`; empty if it has none but the identity.
+        ``"module:function"``: from the parameters it makes layers of torch by the name of their
+        gradient, see :mod:`lgs_cli.evaluation.bpda`; empty if there is none but the identity.
+    check_written : callable or None
+        Looks at each image that it made once more when it is coded; None if coding cannot undo it.
     """
 
     name: str
@@ -130,3 +155,4 @@ class Defense:
     params: type[Params]
     apply: Apply
     torch_entry: str = ""
+    check_written: CheckWritten | None = None

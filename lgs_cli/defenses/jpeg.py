@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from lgs_cli.defenses.defense import Cleaned, Defense
 from lgs_cli.defenses.pixels import finish, from_uint8, split_alpha, to_uint8
+from lgs_cli.formats import JPEG_LONGEST_SIDE
 from lgs_cli.lazy import cv2, np
 from lgs_cli.params import Params, parameter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LONGEST_SIDE = 65500
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,10 @@ def apply(image: NDArray[Any], params: JpegParams, *, with_mask: bool = False) -
         If the array is not such an image, or is longer than a JPEG can be.
     """
     color, _ = split_alpha(image)
-    if max(color.shape[:2]) > LONGEST_SIDE:
-        raise ValueError(f"shape is {image.shape}; a JPEG has at most {LONGEST_SIDE} pixels a side")
+    if max(color.shape[:2]) > JPEG_LONGEST_SIDE:
+        raise ValueError(
+            f"shape is {image.shape}; a JPEG has at most {JPEG_LONGEST_SIDE} pixels a side"
+        )
     pixels = to_uint8(color)
     gray = pixels.ndim == 2
     stored = pixels if gray else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
@@ -77,4 +78,7 @@ def apply(image: NDArray[Any], params: JpegParams, *, with_mask: bool = False) -
     )
 
 
-DEFENSE = Defense("jpeg", "JPEG compression", ("1608.00853", "1711.00117"), JpegParams, apply)
+DEFENSE = Defense(
+    "jpeg", "JPEG compression", ("1608.00853", "1711.00117"), JpegParams, apply,
+    torch_entry="lgs_cli.evaluation.twins:jpeg_layers",
+)  # fmt: skip

@@ -140,7 +140,7 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
 class _Blocks:
     """The blocks of one axis: stride τ − o from 0, one more flush with the end if pixels are left.
 
-    Starts and ends of blocks divide the axis into cells: all pixels of a cell lie in the same blocks.
+    Starts and ends of blocks cut the axis into cells; all pixels of a cell lie in the same blocks.
 
     Attributes
     ----------
@@ -360,4 +360,7 @@ class _Buffers(threading.local):
 _scratch = _Buffers()
 
 
-DEFENSE = Defense("lgs", "Local Gradients Smoothing", ("1807.01216",), LgsParams, apply)
+DEFENSE = Defense(
+    "lgs", "Local Gradients Smoothing", ("1807.01216",), LgsParams, apply,
+    torch_entry="lgs_cli.evaluation.twins:lgs_layers",
+)  # fmt: skip

@@ -367,7 +367,7 @@ def _network(path: str, mtime_ns: int, size: int) -> Any:
         network.setInput(np.zeros((1, 12, 8, 8), np.float32))
         shape = network.forward().shape
     except cv2.error:
-        raise ValueError(f"{path} is no detector, or it is damaged") from None
+        raise ValueError(f"{path} is no detector, or it is damaged; lgs train makes one") from None
     finally:
         logging.setLogLevel(level)
     if shape != (1, 4, 4, 4):
@@ -375,4 +375,7 @@ def _network(path: str, mtime_ns: int, size: int) -> Any:
     return network
 
 
-DEFENSE = Defense("localize", "Find patches and repair the picture", (), LocalizeParams, apply)
+DEFENSE = Defense(
+    "localize", "Find patches and repair the picture", (), LocalizeParams, apply,
+    torch_entry="lgs_cli.evaluation.localized:layers",
+)  # fmt: skip

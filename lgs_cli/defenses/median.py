@@ -107,4 +107,7 @@ def _median_by_partition(padded: NDArray[Any], window: int) -> NDArray[Any]:
     return median
 
 
-DEFENSE = Defense("median", "Median smoothing", ("1704.01155",), MedianParams, apply)
+DEFENSE = Defense(
+    "median", "Median smoothing", ("1704.01155",), MedianParams, apply,
+    torch_entry="lgs_cli.evaluation.twins:median_layers",
+)  # fmt: skip
