@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -15,17 +13,17 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from PIL import Image
+from runs import a_run, jpeg_of, record
 
 from lgs_cli.defenses.defense import Region
-from lgs_cli.errors import LgsError
 from lgs_cli.report import page
-from lgs_cli.report.page import Entry, Run, read_run, render, thumbnails
+from lgs_cli.report.page import render
+from lgs_cli.report.records import Record
+from lgs_cli.report.run import Run, collect
 
-ATTACKED = Path(__file__).resolve().parents[2] / "shared" / "data" / "attacked"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
-PARAMS = {"smoothing": 2.3, "threshold": 0.1, "block_size": 15, "overlap": 5}
 HOSTILE = [
     "</script><script>window.broken = 1</script>.png",
     '"><img src=x onerror="window.broken = 1">.png',
@@ -40,22 +38,17 @@ HOSTILE = [
 ]
 
 
-def entry(source: str, coverage: float | None = 0.5, **fields) -> Entry:
-    fields = {"status": "done", "seconds": 0.1, "method": "lgs", "params": PARAMS} | fields
-    return Entry(source, coverage=coverage, **fields)
-
-
-def a_run(*entries: Entry, command: str = "lgs clean in -o out") -> Run:
-    return Run("run.jsonl", entries, (command,))
+def html_of(run: Run, pictures: dict[int, dict[str, bytes]] | None = None) -> str:
+    return render(run, (pictures or {}).items()).html
 
 
 def small_run() -> Run:
     return a_run(
-        entry("in/b10.jpg", 0.25, seconds=0.3),
-        entry("in/b9.jpg", 0.0, unchanged=True, seconds=0.1),
-        entry("in/a.png", 0.75, seconds=0.2, notes=("palette became RGB",)),
-        entry("in/bad.jpg", None, status="failed", error="truncated file", seconds=None),
-        entry("in/old.jpg", None, status="skipped", seconds=0.0),
+        record("in/b10.jpg", 0.25, seconds=0.3),
+        record("in/b9.jpg", 0.0, unchanged=True, seconds=0.1),
+        record("in/a.png", 0.75, seconds=0.2, notes=("palette became RGB",)),
+        record("in/bad.jpg", None, status="failed", error="truncated file", seconds=None),
+        record("in/old.jpg", None, status="skipped", seconds=0.0),
         command="lgs clean in -o 'it<s> out'",
     )
 
@@ -64,15 +57,13 @@ def a_scan() -> Run:
     """What a scan knows: nothing of outputs, coverages, times and methods."""
     regions = (Region(4, 6, 10, 12, 0.9), Region(0, 0, 5, 5, 0.7))
     size = {"width": 40, "height": 30}
-    return Run(
-        "scan.jsonl",
-        (
-            Entry("in/a.png", "done", score=0.0351, **size),
-            Entry("in/b.png", "done", score=0.9, regions=regions, moved_to="q/b.png", **size),
-            Entry("in/c.png", "failed", error="truncated"),
-            Entry("in/d.png", "done", score=0.4999, **size),
-        ),
+    records = (
+        Record("in/a.png", "done", score=0.0351, **size),
+        Record("in/b.png", "done", score=0.9, regions=regions, moved_to="q/b.png", **size),
+        Record("in/c.png", "failed", error="truncated"),
+        Record("in/d.png", "done", score=0.4999, **size),
     )
+    return collect("scan.jsonl", [(record, None) for record in records])
 
 
 # Chromium
@@ -130,7 +121,7 @@ def evaluate(html: str, body: str) -> object:
 
 @needs_chromium
 def test_opens_without_a_word_on_the_console_and_refuses_foreign_scripts():
-    html = render(small_run(), {})
+    html = html_of(small_run())
     dom, console = browse(html)
     assert console == []
     assert "5 of 5 shown" in dom
@@ -144,7 +135,7 @@ def test_opens_without_a_word_on_the_console_and_refuses_foreign_scripts():
 @needs_chromium
 def test_sorts_by_every_column_with_missing_values_last_and_says_so():
     result = evaluate(
-        render(small_run(), {}),
+        html_of(small_run()),
         """
         const seen = {};
         const note = (label) => seen[label] = [names(), $$("th[data-key]").map((th) => th.getAttribute("aria-sort"))];
@@ -173,7 +164,7 @@ def test_sorts_by_every_column_with_missing_values_last_and_says_so():
 @needs_chromium
 def test_filters_and_searches_with_the_count_in_a_live_region():
     result = evaluate(
-        render(small_run(), {}),
+        html_of(small_run()),
         """
         const seen = {};
         const note = (label) => seen[label] = [count(), names()];
@@ -211,7 +202,7 @@ def test_filters_and_searches_with_the_count_in_a_live_region():
 @needs_chromium
 def test_a_scan_is_sorted_by_score_and_shows_nothing_it_cannot_know():
     result = evaluate(
-        render(a_scan(), {}),
+        html_of(a_scan()),
         """
         const seen = { names: names() };
         seen.columns = $$("th[data-key]").map((th) => [th.dataset.key, th.getAttribute("aria-sort")]);
@@ -249,11 +240,11 @@ def test_a_scan_is_sorted_by_score_and_shows_nothing_it_cannot_know():
 @needs_chromium
 def test_a_run_of_localize_shows_score_and_coverage():
     run = a_run(
-        entry("a.png", 0.0, unchanged=True, score=0.2),
-        entry("b.png", 0.03, score=0.8, regions=(Region(0, 0, 9, 9, 0.8),)),
+        record("a.png", 0.0, unchanged=True, score=0.2),
+        record("b.png", 0.03, score=0.8, regions=(Region(0, 0, 9, 9, 0.8),)),
     )
     result = evaluate(
-        render(run, {}),
+        html_of(run),
         """
         return [
           $$("th[data-key]").map((th) => th.dataset.key),
@@ -273,13 +264,13 @@ def test_a_run_of_localize_shows_score_and_coverage():
 def test_hostile_names_show_as_text_everywhere_and_run_nothing():
     run = a_run(
         *(
-            entry(name, None, status="failed", error=name, output=name, mask=name, notes=(name,))
+            record(name, None, status="failed", error=name, output=name, mask=name, notes=(name,))
             for name in HOSTILE
         ),
         command=" ".join(["lgs", *HOSTILE]),
+        name=HOSTILE[1],
     )
-    run = replace(run, name=HOSTILE[1])
-    html = render(run, {})
+    html = html_of(run)
     html.encode()  # strict: no lone surrogate
 
     result = evaluate(
@@ -317,7 +308,7 @@ def test_hostile_names_show_as_text_everywhere_and_run_nothing():
 def test_pictures_show_on_hover_and_focus_and_stay_on_click():
     jpegs = {name: jpeg_of((200, 0, 0)) for name in ("original", "mask", "cleaned")}
     result = evaluate(
-        render(small_run(), {2: jpegs}),
+        html_of(small_run(), {2: jpegs}),
         """
         const [first, second] = $$(".row");
         const over = (row) => row.dispatchEvent(
@@ -369,15 +360,16 @@ def test_pictures_show_on_hover_and_focus_and_stay_on_click():
 def test_ten_thousand_images_stay_under_20_mb_and_are_listed_in_steps():
     rng = np.random.default_rng(3)
     coverages = rng.permutation(10_000) / 10_000
-    entries = [
-        entry(f"folder/image_{number:05}.jpg", float(coverage), output=f"out/{number:05}.jpg")
+    records = [
+        record(f"folder/image_{number:05}.jpg", float(coverage), output=f"out/{number:05}.jpg")
         for number, coverage in enumerate(coverages)
     ]
     noise = rng.integers(0, 256, (192, 192, 3), np.uint8)
     buffer = BytesIO()
     Image.fromarray(noise).save(buffer, "JPEG", quality=75)
     heavy = dict.fromkeys(("original", "mask", "cleaned"), buffer.getvalue())
-    html = render(a_run(*entries), dict.fromkeys(range(10_000), heavy))
+    run = a_run(*records)
+    html = html_of(run, dict.fromkeys(run.by_interest(), heavy))
     assert 15_000_000 < len(html.encode()) < 20_000_000
 
     result = evaluate(
@@ -437,26 +429,26 @@ def words(html: str) -> str:
 
 
 def test_refers_to_nothing_outside_itself():
-    html = render(small_run(), {})
+    html = html_of(small_run())
     assert Parsed(html).references == ["data:,"]
     assert not re.search(r"https?:|url\(|@import|fetch\(|XMLHttpRequest", html)
 
 
 def test_totals_parameters_failures_and_command_line():
-    text = words(render(small_run(), {}))
+    text = words(html_of(small_run()))
     assert "Report of 5 images" in text
     assert "run.jsonl" in text
     for tile in ("done 3", "unchanged 1", "skipped 1", "failed 1", "median coverage 25.0%"):
         assert tile in text
     # 0.3 + 0.1 + 0.2 + 0, and the median of 0, 0.1, 0.2, 0.3.
-    assert "total image time 0.60 s median image time 0.15 s" in text
+    assert "total image time 0.60 s median time 0.15 s" in text
     assert "method lgs smoothing 2.3 threshold 0.1 block size 15 overlap 5" in text
     assert "lgs clean in -o 'it<s> out'" in text
     assert "1 failure in/bad.jpg truncated file" in text
 
 
 def test_a_scan_in_words():
-    html = render(a_scan(), {})
+    html = html_of(a_scan())
     text = words(html)
     assert "1 with a patch 2 without 1 failed" in " ".join(
         f"{value} {name}"
@@ -469,26 +461,26 @@ def test_a_scan_in_words():
 
 def test_a_run_with_several_settings_names_each_with_its_count():
     other = {"quality": 30}
-    run = a_run(entry("a"), entry("b"), entry("c", method="jpeg", params=other))
-    text = words(render(run, {}))
+    run = a_run(record("a"), record("b"), record("c", method="jpeg", params=other))
+    text = words(html_of(run))
     assert "method lgs – 2 images" in text
     assert "method jpeg – 1 image quality 30" in text
 
 
 def test_many_failures_are_all_told_of():
-    run = a_run(*(entry(f"{n}.jpg", None, status="failed", error=f"E{n}!") for n in range(1100)))
-    text = words(render(run, {}))
+    run = a_run(*(record(f"{n}.jpg", None, status="failed", error=f"E{n}!") for n in range(1100)))
+    text = words(html_of(run))
     assert "1,100 failures" in text
     assert "1,094 more" in text
     assert "E999!" in text
     assert "E1000!" not in text
-    assert "And 100 more, in the list below." in text
+    assert "And 100 more." in text
 
 
 def test_histogram_counts_every_image_once():
     coverages = [0, 0, 1e-9, 0.049, 0.05, 0.149, 0.15, 0.55, 0.999, 1, 1, None]
-    run = a_run(*(entry(f"{n}", coverage) for n, coverage in enumerate(coverages)))
-    label = re.search('aria-label="Images by coverage. ([^"]*)"', render(run, {}))[1]
+    run = a_run(*(record(f"{n}", coverage) for n, coverage in enumerate(coverages)))
+    label = re.search('aria-label="Images by coverage. ([^"]*)"', html_of(run))[1]
     assert label == "none: 2; 0–5%: 2; 5–10%: 1; 10–15%: 1; 15–20%: 1; 55–60%: 1; 95–100%: 3"
 
 
@@ -498,7 +490,7 @@ def test_histogram_counts_every_image_once():
      (4100, ["0", "2,000", "4,000"])],
 )  # fmt: skip
 def test_histogram_axis_has_round_ticks(count, ticks):
-    html = render(a_run(*[entry("x", 0.5)] * count), {})
+    html = html_of(a_run(*[record("x", 0.5)] * count))
     axis = html[html.index('<div class="ticks') : html.index('<div class="plot')]
     assert re.findall('<span style="bottom:[0-9.]+%">([0-9,]+)</span>', axis) == ticks
 
@@ -508,284 +500,51 @@ def test_histogram_axis_has_round_ticks(count, ticks):
     [(999, "999"), (1000, "1.0k"), (9949, "9.9k"), (9950, "10k"), (10**4, "10k")],
 )
 def test_the_number_on_a_bar_is_short_and_exact_in_its_title(count, short):
-    html = render(a_run(*[entry("x", 0.5)] * count), {})
+    html = html_of(a_run(*[record("x", 0.5)] * count))
     assert f'title="50–55%: {count:,} images"><span>{short}</span>' in html
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(59.96, "60.0 s"), (185, "3 min 5 s"), (7500, "2 h 5 min"), (500_000, "139 h")],
+)
+def test_the_total_time_is_in_units_for_people(seconds, shown):
+    assert f"<dt>total image time</dt><dd>{shown}</dd>" in html_of(
+        a_run(record("a", seconds=seconds))
+    )
+
+
+def test_what_was_not_tried_is_counted():
+    run = a_run(record("a"), record("README", None, status="unsupported", error="another kind"))
+    assert "unsupported 1" in words(html_of(run))
+
+
+@needs_chromium
+def test_what_was_not_tried_can_be_filtered_and_an_old_output_is_named():
+    run = a_run(
+        record("a"),
+        record("README", None, status="unsupported", error="another kind"),
+        record("bad.png", None, status="failed", error="truncated", stale=True),
+    )
+    result = evaluate(
+        html_of(run),
+        """
+        const offered = $$("#filter option").map((option) => option.value);
+        choose("unsupported");
+        const shown = names();
+        choose("failed");
+        $(".row button").click();
+        return [offered.includes("unsupported"), shown, $(".more").textContent];
+        """,
+    )
+    assert result[:2] == [True, ["README"]]
+    assert "Outputof an earlier run, still there" in result[2]
+
+
 def test_a_run_without_images_still_makes_a_page():
-    text = words(render(a_run(), {}))
+    text = words(html_of(a_run()))
     assert "Report of 0 images" in text
     assert "No image of this run has a coverage" in text
-
-
-# Reading
-
-
-def write(folder: Path, *lines: object) -> Path:
-    path = folder / "run.jsonl"
-    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    path.write_text("\n".join(texts) + "\n", "utf-8")
-    return path
-
-
-def test_reads_what_the_report_holds_in_its_order(tmp_path):
-    line = {
-        "source": "caf\udce9.jpg", "output": "o.jpg", "mask": None, "status": "done",
-        "error": None, "width": 3, "height": 4, "format": "jpeg", "coverage": 0,
-        "unchanged": True, "seconds": 1.5, "method": "lgs", "params": PARAMS, "notes": ["n"],
-    }  # fmt: skip
-    path = write(
-        tmp_path,
-        line | {"command": "lgs clean in -o out"},
-        "",
-        {"source": "b", "status": "failed"},
-    )
-    assert read_run(path) == Run(
-        "run.jsonl",
-        (
-            Entry(
-                "caf\udce9.jpg", "done", "o.jpg", None, None, "jpeg", "lgs", 3, 4, 0, True, 1.5,
-                PARAMS, ("n",),
-            ),
-            Entry("b", "failed"),
-        ),
-        ("lgs clean in -o out",),
-    )  # fmt: skip
-
-
-def test_reads_what_a_scan_prints(tmp_path):
-    line = {
-        "source": "a.jpg", "status": "done", "error": None, "score": 0.75, "width": 3, "height": 4,
-        "regions": [{"x": 1, "y": 2, "width": 3, "height": 4, "score": 0.75}],
-        "moved_to": "q/a.jpg",
-    }  # fmt: skip
-    assert read_run(write(tmp_path, line)).entries == (
-        Entry(
-            "a.jpg", "done", width=3, height=4, score=0.75, regions=(Region(1, 2, 3, 4, 0.75),),
-            moved_to="q/a.jpg",
-        ),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ('{"source": "a", "sta', "Unterminated string"),
-        ("[1]", "not an object"),
-        ("{}", 'no "source"'),
-        ('{"source": 3, "status": "done"}', '"source" is 3'),
-        ('{"source": "a", "status": "fine"}', '"status" is "fine"; valid is done, skipped'),
-        ('{"source": "a", "status": "done", "coverage": 1.2}', '"coverage" is 1.2; valid is 0'),
-        ('{"source": "a", "status": "done", "coverage": true}', '"coverage" is true'),
-        ('{"source": "a", "status": "done", "seconds": NaN}', "NaN is not JSON"),
-        ('{"source": "a", "status": "done", "seconds": 1e999}', '"seconds" is out of range'),
-        ('{"source": "a", "status": "done", "score": 1.5}', '"score" is 1.5; valid is 0'),
-        ('{"source": "a", "status": "done", "regions": [3]}', '"regions" holds what is no'),
-        ('{"source": "a", "status": "done", "regions": [{"x": 1}]}', '"regions" holds {"x": 1}'),
-        (
-            '{"source": "a", "status": "done", "regions": '
-            '[{"x": -1, "y": 0, "width": 1, "height": 1, "score": 1}]}',
-            '"regions" holds {"x": -1',
-        ),
-        ('{"source": "a", "status": "done", "params": [1]}', r'"params" is \[1\]'),
-        ("[" * 100_000, "recursion"),
-    ],
-)
-def test_a_broken_line_is_named_with_its_number_and_reason(tmp_path, line, reason):
-    path = write(tmp_path, {"source": "a", "status": "done"}, line)
-    with pytest.raises(LgsError, match=f"run.jsonl, line 2: .*{reason}") as caught:
-        read_run(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_line_that_is_not_utf_8_is_named(tmp_path):
-    path = tmp_path / "run.jsonl"
-    path.write_bytes(b'{"source": "a", "status": "done"}\n{"source": "\xff"}\n')
-    with pytest.raises(LgsError, match=r"line 2: .*utf-8"):
-        read_run(path)
-
-
-def test_a_missing_report_is_an_error_of_one_line(tmp_path):
-    with pytest.raises(LgsError, match=r"none\.jsonl: No such file"):
-        read_run(tmp_path / "none.jsonl")
-
-
-# Thumbnails
-
-
-def jpeg_of(color: tuple[int, int, int]) -> bytes:
-    buffer = BytesIO()
-    Image.new("RGB", (40, 30), color).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def decoded(jpeg: bytes) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(jpeg))).astype(int)
-
-
-def test_thumbnails_are_small_and_of_the_highest_coverage(tmp_path):
-    entries = []
-    for number, coverage in enumerate((0.2, None, 0.9, 0.5)):
-        source = tmp_path / f"{number}.png"
-        Image.new("RGB", (1000, 400), (50 * number, 100, 0)).save(source)
-        entries.append(entry(str(source), coverage))
-    found = thumbnails(a_run(*entries), limit=3)
-    assert list(found) == [2, 3, 0]
-    for number, pictures in found.items():
-        assert list(pictures) == ["original"]
-        picture = decoded(pictures["original"])
-        assert picture.shape == (77, 192, 3)
-        assert np.abs(picture - (50 * number, 100, 0)).max() <= 4
-
-
-def test_thumbnails_are_of_the_highest_scores_where_there_are_any(tmp_path):
-    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
-    scores = ((0.9, 0.2), (0.1, 0.9), (0.5, None), (None, 0.5))
-    run = a_run(*(entry(str(tmp_path / "a.png"), c, score=score) for c, score in scores))
-    assert list(thumbnails(run, limit=3)) == [1, 3, 0]
-
-
-@pytest.mark.parametrize(
-    ("suffix", "orientation"), [("png", 1), ("png", 6), ("tif", 6), ("png", 3)]
-)
-def test_regions_are_framed_on_the_original(tmp_path, suffix, orientation):
-    pixels = np.full((300, 400, 3), 128, np.uint8)
-    pixels[200:240, 60:120] = (0, 0, 255)
-    exif = Image.Exif()
-    exif[274] = orientation
-    source, output = tmp_path / f"a.{suffix}", tmp_path / "out.png"
-    Image.fromarray(pixels).save(source, exif=exif)
-    Image.fromarray(pixels).save(output)
-    run = a_run(
-        entry(
-            str(source), output=str(output), width=400, height=300, score=0.9,
-            regions=(Region(60, 200, 60, 40, 0.9),),
-        )
-    )  # fmt: skip
-    pictures = thumbnails(run)[0]
-    picture = decoded(pictures["original"])
-    blue = (picture[..., 2] > 170) & (picture[..., 0] < 90)
-    bright = (picture[..., 0] > 170) & (picture[..., 2] < 110)
-    assert picture.shape == ((192, 144, 3) if orientation == 6 else (144, 192, 3))
-    # All of the patch is in sight, and the frame is close around it on all four sides.
-    assert blue.sum() == pytest.approx(60 * 40 * 0.48**2, rel=0.3)
-    rows, columns = (np.flatnonzero(blue.any(axis)) for axis in (1, 0))
-    above, left = (
-        rows[0] - np.flatnonzero(bright.any(1))[0],
-        columns[0] - np.flatnonzero(bright.any(0))[0],
-    )
-    below = np.flatnonzero(bright.any(1))[-1] - rows[-1]
-    right = np.flatnonzero(bright.any(0))[-1] - columns[-1]
-    assert all(1 <= distance <= 5 for distance in (above, below, left, right))
-    # The others are as they were.
-    cleaned = decoded(pictures["cleaned"])
-    assert not ((cleaned[..., 0] > 170) & (cleaned[..., 2] < 110)).any()
-
-
-def test_a_file_that_was_moved_is_shown_from_where_it_lies(tmp_path):
-    Image.new("RGB", (9, 9)).save(tmp_path / "b.png")
-    run = a_run(Entry(str(tmp_path / "a.png"), "done", score=1, moved_to=str(tmp_path / "b.png")))
-    assert list(thumbnails(run)) == [0]
-
-
-def test_relative_paths_start_from_the_current_directory(tmp_path, monkeypatch):
-    Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
-    assert thumbnails(a_run(entry("a.png"))) == {}
-    monkeypatch.chdir(tmp_path)
-    assert list(thumbnails(a_run(entry("a.png")))) == [0]
-
-
-def test_the_mask_is_the_file_s_or_else_the_difference(tmp_path):
-    original = np.full((60, 80, 3), 200, np.uint8)
-    cleaned = original.copy()
-    cleaned[:30] = 0
-    mask = np.zeros((60, 80, 3), np.uint8)
-    mask[:, :40] = (0, 200, 0)
-    for name, array in (("o", original), ("c", cleaned), ("m", mask)):
-        Image.fromarray(array).save(tmp_path / f"{name}.png")
-    paths = {"output": str(tmp_path / "c.png")}
-    source = str(tmp_path / "o.png")
-    with_mask, without = thumbnails(
-        a_run(entry(source, mask=str(tmp_path / "m.png"), **paths), entry(source, **paths))
-    ).values()
-
-    assert list(with_mask) == ["original", "mask", "cleaned"]
-    green = decoded(with_mask["mask"])[30, 10]
-    assert np.abs(green - (0, 200, 0)).max() < 10
-    assert list(without) == ["original", "difference", "cleaned"]
-    difference = decoded(without["difference"]).sum(2)
-    assert difference[10].min() > 500
-    assert difference[50].max() < 60
-
-
-def test_pictures_are_turned_upright_and_the_mask_with_them(tmp_path):
-    pixels = np.zeros((40, 80, 3), np.uint8)
-    pixels[:, :40] = 255  # the left half, which orientation 6 turns to the top
-    exif = Image.Exif()
-    exif[274] = 6
-    Image.fromarray(pixels).save(tmp_path / "o.png", exif=exif)
-    Image.fromarray(pixels).save(tmp_path / "m.png")
-    run = a_run(entry(str(tmp_path / "o.png"), mask=str(tmp_path / "m.png")))
-    pictures = thumbnails(run)[0]
-    for name in ("original", "mask"):
-        upright = decoded(pictures[name])
-        assert upright.shape == (80, 40, 3)
-        assert upright[:30].min() > 240
-        assert upright[50:].max() < 15
-
-
-@pytest.mark.parametrize(
-    ("pixels", "shown"),
-    [
-        (np.full((20, 30), 257 * 80, np.uint16), (80, 80, 80)),
-        (np.full((20, 30), 90, np.uint8), (90, 90, 90)),
-        (np.full((20, 30, 4), (10, 200, 30, 255), np.uint8), (10, 200, 30)),
-    ],
-    ids=["gray 16", "gray", "RGBA"],
-)
-def test_every_kind_of_pixel_keeps_its_color(tmp_path, pixels, shown):
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    picture = decoded(thumbnails(a_run(entry(str(tmp_path / "a.png"))))[0]["original"])
-    assert np.abs(picture - shown).max() <= 3
-
-
-def test_what_cannot_be_read_has_no_picture(tmp_path):
-    whole = jpeg_of((1, 2, 3))
-    contents = {"cut.jpg": whole[: len(whole) // 2], "empty.png": b"", "text.png": b"hello"}
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    (tmp_path / "folder.png").mkdir()
-    os.mkfifo(tmp_path / "fifo.png")
-    names = [*contents, "folder.png", "fifo.png", "none.png", "nul\0.png", "x" * 5000]
-    (tmp_path / "good.jpg").write_bytes(whole)
-    run = a_run(*(entry(str(tmp_path / name)) for name in [*names, "good.jpg"]))
-    assert list(thumbnails(run)) == [len(names)]
-
-
-def test_a_file_name_that_is_not_utf_8_is_found(tmp_path):
-    try:
-        (tmp_path / "caf\udce9.jpg").write_bytes(jpeg_of((1, 2, 3)))
-    except OSError:
-        pytest.skip("this file system takes only UTF-8 names")
-    line = {"source": str(tmp_path / "caf\udce9.jpg"), "status": "done", "coverage": 0.5}
-    run = read_run(write(tmp_path, line))
-    assert list(thumbnails(run)) == [0]
-    render(run, thumbnails(run)).encode()
-
-
-def test_the_difference_of_attacked_and_clean_photographs_shows_where_the_noise_is():
-    files = sorted((ATTACKED / "lavan_32px").glob("*.png"))[::16]
-    if not files:
-        pytest.skip(f"no attacked photographs in {ATTACKED}")
-    run = a_run(*(entry(str(file), output=str(ATTACKED / "clean" / file.name)) for file in files))
-    for index, pictures in thumbnails(run).items():
-        pairs = [
-            np.asarray(Image.open(folder / files[index].name).convert("RGB")).astype(int)
-            for folder in (ATTACKED / "lavan_32px", ATTACKED / "clean")
-        ]
-        changed = np.argwhere((pairs[0] != pairs[1]).any(2)).mean(0) * 192 / 224
-        bright = np.argwhere(decoded(pictures["difference"]).sum(2) > 250).mean(0)
-        assert np.abs(changed - bright).max() < 5
 
 
 def test_the_template_and_the_script_fit_together():

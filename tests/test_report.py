@@ -8,12 +8,11 @@ import pytest
 from lgs_cli.batch.job import Result
 from lgs_cli.defenses.chain import parse_chain
 from lgs_cli.defenses.defense import Region
+from lgs_cli.report.records import CleanLines, scan_line
 from lgs_cli.report.summary import (
-    JsonLines,
-    Report,
-    ScanReport,
+    CleanCounts,
+    ScanCounts,
     describe_result,
-    scan_json,
     scan_text,
     short_score,
 )
@@ -31,7 +30,7 @@ FAILED = Result(4, "in/b.jpg", status="failed", error="truncated JPEG")
 
 
 def test_counts_and_exit_code():
-    report = Report()
+    report = CleanCounts()
     assert (report.total, report.exit_code) == (0, 0)
     for result in (DONE, Result(0, "c", "d", coverage=0.0, unchanged=True)):
         report.add(result)
@@ -44,27 +43,27 @@ def test_counts_and_exit_code():
 
 
 def test_a_summary_of_one():
-    report = Report()
+    report = CleanCounts()
     report.add(FAILED)
     assert report.summary(0) == "1 image: 0 done, 0 skipped, 1 failed in 0.0 s"
 
 
 def test_a_line_holds_all_there_is_to_know():
-    line = JsonLines(parse_chain("jpeg"), "lgs clean 'a b'").line(DONE)
+    line = CleanLines(parse_chain("jpeg"), "lgs clean 'a b'").line(DONE)
     assert line.count("\n") == 1
     assert line.endswith("\n")
     assert json.loads(line) == {
         "source": "in/a.jpg", "output": "out/a.jpg", "mask": "m/a.png", "status": "done",
         "error": None, "width": 500, "height": 375, "format": "jpeg", "coverage": 0.125,
-        "score": None, "regions": [], "unchanged": False, "seconds": 0.123457,
-        "notes": ["palette became RGB"],
+        "score": None, "regions": [], "page": None, "unchanged": False, "seconds": 0.123457,
+        "notes": ["palette became RGB"], "stale": False,
         "method": "jpeg", "params": {"quality": 30}, "command": "lgs clean 'a b'",
     }  # fmt: skip
 
 
 def test_names_of_any_bytes_survive_a_report():
     name = b"caf\xe9 \xff\n\xf0\x9f\x90\x88.jpg"
-    line = JsonLines(parse_chain("lgs"), "").line(Result(0, os.fsdecode(name)))
+    line = CleanLines(parse_chain("lgs"), "").line(Result(0, os.fsdecode(name)))
     assert line.isascii()
     assert line.count("\n") == 1
     assert os.fsencode(json.loads(line)["source"]) == name
@@ -81,6 +80,10 @@ def test_names_of_any_bytes_survive_a_report():
         (
             LOCALIZED._replace(coverage=0.0, score=0.0, regions=(), notes=("n",)),
             r"in/a\tb.jpg -> out/a.jpg: done, 0.0% changed, score 0.00, no region; n",
+        ),
+        (
+            LOCALIZED._replace(page=3),
+            r"in/a\tb.jpg -> out/a.jpg: done, 3.1% changed, score 0.98, 2 regions on page 3",
         ),
         (FAILED, "in/b.jpg: truncated JPEG"),
         (Result(0, "a\nb", status="failed", error="bad\x1b[1m"), r"a\nb: bad\x1b[1m"),
@@ -107,7 +110,7 @@ def test_names_are_safe_to_print(name, text):
 
 
 def test_regions_are_objects_in_a_line():
-    line = json.loads(JsonLines(parse_chain("localize"), "").line(LOCALIZED))
+    line = json.loads(CleanLines(parse_chain("localize"), "").line(LOCALIZED))
     assert line["score"] == 0.98765
     assert line["regions"] == [
         {"x": 12, "y": 30, "width": 64, "height": 60, "score": 0.98765},
@@ -121,14 +124,16 @@ def test_columns_of_a_scan():
     ]  # fmt: skip
     assert scan_text(LOCALIZED) == "\t".join(columns) + "\n"
     assert scan_text(Result(0, "a", score=0.0)) == "0.00\ta\n"
+    paged = scan_text(LOCALIZED._replace(page=3)).split("\t")
+    assert paged[2:] == ["page=3,x=12,y=30,w=64,h=60 (0.98)", "page=3,x=5,y=0,w=10,h=20 (0.60)\n"]
 
 
 def test_a_line_of_a_scan():
-    line = scan_json(FAILED, moved_to=None)
+    line = scan_line(FAILED, moved_to=None)
     assert line.endswith("}\n") and line.count("\n") == 1
     assert json.loads(line) == {
         "source": "in/b.jpg", "status": "failed", "error": "truncated JPEG", "score": None,
-        "regions": [], "width": None, "height": None, "moved_to": None,
+        "regions": [], "page": None, "width": None, "height": None, "moved_to": None,
     }  # fmt: skip
 
 
@@ -148,7 +153,7 @@ def test_a_score_is_cut_and_never_rounded_up(score, text):
 
 
 def test_counts_of_a_scan():
-    report = ScanReport()
+    report = ScanCounts()
     assert (report.total, report.exit_code) == (0, 0)
     for result in (LOCALIZED, LOCALIZED, Result(0, "a", score=0.1)):
         report.add(result)
@@ -161,6 +166,6 @@ def test_counts_of_a_scan():
     assert report.summary(0) == (
         "4 images: 2 with a patch (1 moved, 1 not moved), 1 without, 1 failed in 0.0 s"
     )
-    failing = ScanReport()
+    failing = ScanCounts()
     failing.add(FAILED)
     assert failing.exit_code == 1

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import attacked
 
 from lgs_cli.report.sheet import Cell, Label, make_sheet
 
-ATTACKED = Path(__file__).resolve().parents[2] / "shared" / "data" / "attacked"
 PARAMS = ("smoothing 2.3", "threshold 0.1", "block size 15", "overlap 5")
 
 
@@ -206,19 +203,19 @@ def test_inputs_are_not_changed():
 
 
 def test_an_attacked_photograph_stands_unaltered_beside_the_clean_one():
-    files = sorted((ATTACKED / "lavan_32px").glob("*.png"))[:3]
-    if not files:
-        pytest.skip(f"no attacked photographs in {ATTACKED}")
-    pairs = [
-        [np.asarray(Image.open(folder / file.name).convert("RGB")) for folder in
-         (ATTACKED / "clean", ATTACKED / "lavan_32px")]
-        for file in files
-    ]  # fmt: skip
+    pairs = [attacked(index) for index in range(3)]
     sheet = make_sheet(
-        [Label(file.name) for file in files],
+        [Label(f"{index}.png") for index in range(3)],
         [Label("clean"), Label("attacked")],
         [[Cell(image) for image in pair] for pair in pairs],
     )
     for pair in pairs:
         (top, left), (other_top, other_left) = (places(sheet, image)[0] for image in pair)
         assert (top, left + 224 + 16) == (other_top, other_left)
+
+
+def test_parameters_that_are_texts_stand_beside_their_method(lgs, photos):
+    """Those of localize are a choice and a path, not only numbers."""
+    run = lgs("compare", "photos/a.jpg", "-o", "sheet.png", "--method", "localize")
+    assert run.returncode == 0, run.stderr
+    assert (lgs.folder / "sheet.png").stat().st_size > 1000

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lgs_cli.defenses.chain import Chain, describe, parse_chain
+from lgs_cli.commands.meter import Meter, progress_option
+from lgs_cli.defenses.chain import Chain, apply_chain, describe, parse_chain
 from lgs_cli.errors import ImageError, UsageError
 from lgs_cli.formats import FORMATS, MAX_PIXELS
+from lgs_cli.missing import missing
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
     from lgs_cli.report.sheet import Cell, Label
 
-_METHODS = ("lgs", "jpeg", "tvm", "bit-depth", "median")
+_METHODS = ("lgs", "localize", "jpeg", "tvm", "bit-depth", "median")
 
 
 @click.command()
@@ -39,6 +41,7 @@ _METHODS = ("lgs", "jpeg", "tvm", "bit-depth", "median")
     "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True,
     metavar="N", help="Larger images fail, unread.",
 )  # fmt: skip
+@progress_option
 def compare(
     images: Sequence[str],
     output: str,
@@ -46,6 +49,7 @@ def compare(
     masks: bool,
     max_side: int,
     max_pixels: int,
+    progress: str,
 ) -> None:
     """Lay images out by methods on one labeled sheet.
 
@@ -56,6 +60,8 @@ def compare(
       lgs compare a.jpg b.jpg -o sheet.png --masks \\
         --method lgs --method lgs:threshold=0.05 --method jpeg:quality=30
     """  # noqa: D301 - click reads the backspace
+    from lgs_cli.storage import refuse_overwriting
+
     try:
         chains = {text: parse_chain(text) for text in methods or _METHODS}
     except ValueError as error:
@@ -63,36 +69,39 @@ def compare(
     suffix = os.path.splitext(output)[1].lower()
     if suffix not in (*FORMATS["png"].suffixes, *FORMATS["jpeg"].suffixes):
         raise UsageError(f"{printable(output)}: the sheet is a .png or a .jpg file")
-    if any(os.path.realpath(path) == os.path.realpath(output) for path in images):
-        raise UsageError(f"{printable(output)} is an input; it would be overwritten")
-    _write_sheet(images, output, chains, masks, max_side, max_pixels)
+    refuse_overwriting([output], images)
+    for path in images:
+        if not os.path.lexists(path):
+            raise missing(path)
+        if os.path.isdir(path):
+            some = printable(os.path.join(path, "*.jpg"))
+            raise UsageError(f"{printable(path)} is a directory; name its images: {some}")
+    with Meter("picture", len(images) * len(chains), progress) as meter:
+        rows = [_row(path, chains.values(), masks, max_pixels, meter) for path in images]
+    _write_sheet(rows, output, chains, max_side)
 
 
 def _write_sheet(
-    images: Sequence[str],
-    output: str,
-    chains: dict[str, Chain],
-    masks: bool,
-    max_side: int,
-    max_pixels: int,
+    rows: Sequence[tuple[Label, list[Cell]]], output: str, chains: dict[str, Chain], max_side: int
 ) -> None:
     from PIL import Image
 
     from lgs_cli.report.sheet import Label, make_sheet
     from lgs_cli.storage import write
 
-    rows: list[Label] = []
-    cells: list[list[Cell]] = []
-    for path in images:
-        label, row = _row(path, chains.values(), masks, max_pixels)
-        rows.append(label)
-        cells.append(row)
     columns = [Label("original")]
     for text, chain in chains.items():
-        details = (f"{name.replace('_', ' ')} {value:g}" for name, value in describe(chain).items())
-        columns.append(Label(text.partition(":")[0], tuple(details)))
+        details = (_detail(name, value) for name, value in describe(chain).items())
+        columns.append(Label(text.partition(":")[0], tuple(filter(None, details))))
     try:
-        sheet = Image.fromarray(make_sheet(rows, columns, cells, max_side=max_side))
+        sheet = Image.fromarray(
+            make_sheet(
+                [label for label, _ in rows],
+                columns,
+                [cells for _, cells in rows],
+                max_side=max_side,
+            )
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
     lossy = os.path.splitext(output)[1].lower() in FORMATS["jpeg"].suffixes
@@ -103,14 +112,19 @@ def _write_sheet(
     click.echo(f"{printable(output)}: {sheet.width} x {sheet.height} pixels", err=True)
 
 
+def _detail(name: str, value: Any) -> str:
+    """Write a parameter; empty for a text that is empty, as the path of a detector may be."""
+    shown = f"{value:g}" if isinstance(value, int | float) else str(value)
+    return shown and f"{name.replace('_', ' ')} {shown}"
+
+
 def _row(
-    path: str, chains: Iterable[Chain], masks: bool, max_pixels: int
+    path: str, chains: Iterable[Chain], masks: bool, max_pixels: int, meter: Meter
 ) -> tuple[Label, list[Cell]]:
     """Clean one image with every method."""
     import numpy as np
 
     from lgs_cli import image_io
-    from lgs_cli.batch.pipeline import defend
     from lgs_cli.report.sheet import Cell, Label
     from lgs_cli.visualize import upright
 
@@ -122,10 +136,11 @@ def _row(
     row = [Cell(frame).shrunk()]
     for chain in chains:
         try:
-            cleaned = defend(frame, chain, with_mask=True)
-        except ImageError as error:
+            cleaned = apply_chain(frame, chain, with_mask=True)
+        except ValueError as error:
             raise ImageError(f"{printable(path)}: {error}") from None
         caption = f"{cleaned.coverage:.1%} changed"
         row.append(Cell(cleaned.image, cleaned.mask if masks else None, caption).shrunk())
+        meter.advance()
     size = f"{frame.shape[1]} x {frame.shape[0]}"
     return Label(os.path.basename(path), (size,)), row

@@ -7,16 +7,19 @@
   const more = byId("more"), peek = byId("peek");
   const number = new Intl.NumberFormat("en-US");
   const collator = new Intl.Collator("en", { numeric: true });
-  const statusOrder = { failed: 0, skipped: 1, done: 2 };
+  const statusOrder = { failed: 0, unsupported: 1, skipped: 2, done: 3 };
 
-  const scored = images.some((image) => image.score !== undefined);
-  const scan = scored && images.every((image) => image.output === null && image.coverage === null);
-  const timed = !scan || images.some((image) => image.seconds !== null);
+  const given = (name) => images.some((image) => (image[name] ?? null) !== null);
+  const scored = given("score");
+  const scan = scored && !given("output") && !given("coverage");
+  const timed = !scan || given("seconds");
   const columns = { score: scored, coverage: !scan, seconds: timed };
 
   images.forEach((image, index) => {
-    image.score ??= null;
+    for (const name of ["output", "coverage", "score", "seconds"]) image[name] ??= null;
     image.regions ??= [];
+    image.notes ??= [];
+    image.unchanged ??= false;
     image.index = index;
     const cut = image.source.search(/[^/\\]*$/);
     image.name = image.source.slice(cut) || image.source;
@@ -39,11 +42,13 @@
     clear: (image) => image.score !== null && image.regions.length === 0,
     done: (image) => image.status === "done",
     skipped: (image) => image.status === "skipped",
+    unsupported: (image) => image.status === "unsupported",
     failed: (image) => image.status === "failed",
   };
 
   // What a run cannot hold is not offered.
   const idle = [...(scored ? [] : ["found", "clear"]), ...(scan ? ["changed", "unchanged", "skipped"] : [])];
+  if (!images.some(matches.unsupported)) idle.push("unsupported");
   for (const value of idle) filter.querySelector(`[value=${value}]`).remove();
   const headers = [...document.querySelectorAll("th[data-key]")].filter((header) => {
     const used = columns[header.dataset.key] !== false;
@@ -96,7 +101,7 @@
     const box = cell("");
     box.colSpan = headers.length + 1;
     const facts = make("dl", "facts");
-    const setting = settings[image.setting];
+    const setting = settings[image.setting ?? 0];
     const add = (name, value, className) => {
       if (value === null || value === undefined || value === "") return;
       facts.append(make("dt", "", name), make("dd", className, value));
@@ -106,10 +111,12 @@
     add("Output", image.output, "path");
     add("Mask", image.mask, "path");
     add("Error", image.error, "reason");
+    if (image.stale) add("Output", "of an earlier run, still there");
     if (image.width && image.height) add("Size", `${image.width} × ${image.height} pixels`);
     add("Format", image.format);
+    const page = image.page ? ` on page ${image.page}` : "";
     for (const [x, y, width, height, certainty] of image.regions)
-      add("Region", `${width} × ${height} pixels at ${x}, ${y} (${score(certainty)})`);
+      add("Region", `${width} × ${height} pixels at ${x}, ${y}${page} (${score(certainty)})`);
     if (setting) add("Method", [setting.method, setting.params].filter(Boolean).join(": "));
     for (const note of image.notes) add("Note", note);
     const strip = shots(image);

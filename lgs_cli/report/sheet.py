@@ -116,7 +116,7 @@ def make_sheet(
     Raises
     ------
     ValueError
-        Where there is nothing to show, the grid is ragged, or the sheet cannot be legible within
+        If there is nothing to show, the grid is ragged, or the sheet cannot be legible within
         `max_side`.
     """
     if not rows or not columns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from lgs_cli.report.records import Entry, Run, by_interest
+from lgs_cli.report.records import Record
+from lgs_cli.report.run import Run
 from lgs_cli.visualize import heatmap, to_rgb8, upright
 
 _SIDE, _QUALITY = 192, 75
@@ -18,47 +20,59 @@ _DARK, _BRIGHT = 1, 2
 _FRAME = (255, 220, 0)
 
 
-def thumbnails(run: Run, limit: int = 500) -> dict[int, dict[str, bytes]]:
+def thumbnails(
+    run: Run, limit: int = 500, done: Callable[[], None] = lambda: None
+) -> Iterator[tuple[int, dict[str, bytes]]]:
     """Make small pictures of the images with the highest score, or else the highest coverage.
 
     Parameters
     ----------
     run : Run
-        Its paths, where relative, start from the current directory.
+        Its paths, if relative, start from the current directory.
     limit : int
         The most images to make pictures of.
+    done : callable
+        Is called after each of them.
 
-    Returns
-    -------
-    dict
-        By the image's place in ``run.entries``, highest first: JPEG bytes by name, of
-        ``"original"`` with a frame around each region, ``"mask"`` (where the run wrote none:
-        ``"difference"`` of original and cleaned) and ``"cleaned"``, each at most 192 pixels a
-        side. A file that is missing or unreadable has none.
+    Yields
+    ------
+    place : int
+        The image's place in ``run.records``; highest score or coverage first. Those with no file
+        that can be read are left out.
+    pictures : dict
+        JPEG bytes by name, of ``"original"`` with a frame around each region, ``"mask"`` (or, if
+        the run wrote none, ``"difference"`` of original and cleaned) and ``"cleaned"``, each at
+        most 192 pixels a side. Of several pages they show the one with the regions.
     """
-    found = {}
-    for index in by_interest(run.entries)[:limit]:
-        pictures = _pictures(run.entries[index])
+    made = 0
+    for place in run.by_interest():
+        if made == limit:
+            return
+        pictures = _pictures(run.records[place])
         if pictures:
-            found[index] = {name: _jpeg(picture) for name, picture in pictures.items()}
-    return found
+            made += 1
+            yield place, {name: _jpeg(picture) for name, picture in pictures.items()}
+            done()
 
 
-def _pictures(entry: Entry) -> dict[str, NDArray[np.uint8]]:
-    original, turn = _small(Path(entry.moved_to or entry.source), None)
-    cleaned, _ = _small(Path(entry.output), turn) if entry.output else (None, None)
+def _pictures(record: Record) -> dict[str, NDArray[np.uint8]]:
+    page = record.page or 1
+    original, turn = _small(Path(record.moved_to or record.source), None, page)
+    cleaned, _ = _small(Path(record.output), turn, page) if record.output else (None, None)
     # Masks are drawn over pixels as stored, and carry no orientation of their own.
-    mask, _ = _small(Path(entry.mask), turn) if entry.mask else (None, None)
+    mask, _ = _small(Path(record.mask), turn) if record.mask else (None, None)
     pictures = {"original": original, "mask": mask}
     if mask is None and original is not None and cleaned is not None:
         pictures["difference"] = _difference(original, cleaned)
     pictures["cleaned"] = cleaned
     if original is not None:
-        pictures["original"] = _framed(original, entry, turn or 1)
+        pictures["original"] = _framed(original, record, turn or 1)
     return {name: picture for name, picture in pictures.items() if picture is not None}
 
 
-def _small(path: Path, turn: int | None) -> tuple[NDArray[np.uint8] | None, int | None]:
+def _small(
+    path: Path, turn: int | None, page: int = 1
+) -> tuple[NDArray[np.uint8] | None, int | None]:
     """Read a picture at thumbnail size, turned as its EXIF orientation says, or else as `turn`."""
     try:
         if not path.is_file():
@@ -67,6 +81,7 @@ def _small(path: Path, turn: int | None) -> tuple[NDArray[np.uint8] | None, int 
             # Odd metadata and great size are the run's business, not that of its report.
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
+                image.seek(page - 1)
                 turn = image.getexif().get(ExifTags.Base.Orientation, turn)
                 image.draft("RGB", (_SIDE, _SIDE))
                 picture = _eight_bits(image)
@@ -87,18 +102,18 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _framed(picture: NDArray[np.uint8], entry: Entry, orientation: int) -> NDArray[np.uint8]:
+def _framed(picture: NDArray[np.uint8], record: Record, orientation: int) -> NDArray[np.uint8]:
     """Draw a frame around each region; they are in pixels as stored, the picture is upright."""
-    if not entry.regions or not entry.width or not entry.height:
+    if not record.regions or not record.width or not record.height:
         return picture
     height, width = picture.shape[:2]
     if orientation in (5, 6, 7, 8):
         height, width = width, height
-    across, down = width / entry.width, height / entry.height
+    across, down = width / record.width, height / record.height
     frames = np.zeros((height, width), np.uint8)
     # All dark lines first: where regions touch, none hides the bright one of another.
     for level, distance, thickness in ((_DARK, 4, 4), (_BRIGHT, 3, 2)):
-        for region in entry.regions:
+        for region in record.regions:
             left, top = round(region.x * across), round(region.y * down)
             right = round((region.x + region.width) * across) - 1
             bottom = round((region.y + region.height) * down) - 1
