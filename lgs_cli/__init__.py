@@ -1,6 +1,14 @@
 """Batch defense of images against localized adversarial noise.
 
-Light to import: NumPy and OpenCV load with the first call of a defense.
+>>> import lgs_cli, numpy
+>>> image = numpy.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=numpy.uint8)
+>>> cleaned = lgs_cli.clean(image, "lgs:threshold=0.2")
+
+`clean`, `mask` and `scan` take one image as a NumPy array, a PIL image or a torch tensor;
+`clean_folder` takes whole folders. Arrays and tensors are RGB, in this order. Modules for
+torch, and transforms for torchvision, albumentations and ART, are in `lgs_cli.adapters`.
+
+Light to import: NumPy and OpenCV load with the first call.
 """
 
 from __future__ import annotations
@@ -9,61 +17,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from lgs_cli.api.folders import clean_folder as clean_folder
+    from lgs_cli.api.images import clean as clean
+    from lgs_cli.api.images import lgs as lgs
+    from lgs_cli.api.images import mask as mask
+    from lgs_cli.api.images import scan as scan
+    from lgs_cli.batch.job import Result as Result
+    from lgs_cli.defenses import DEFENSES as DEFENSES
+    from lgs_cli.defenses.bit_depth import BitDepthParams as BitDepthParams
+    from lgs_cli.defenses.chain import Step as Step
+    from lgs_cli.defenses.chain import parse_chain as parse_chain
+    from lgs_cli.defenses.defense import Cleaned as Cleaned
+    from lgs_cli.defenses.defense import Defense as Defense
+    from lgs_cli.defenses.defense import Region as Region
+    from lgs_cli.defenses.double_mask import DoubleMaskParams as DoubleMaskParams
+    from lgs_cli.defenses.jpeg import JpegParams as JpegParams
+    from lgs_cli.defenses.lgs import LgsParams as LgsParams
+    from lgs_cli.defenses.localize import Findings as Findings
+    from lgs_cli.defenses.localize import LocalizeParams as LocalizeParams
+    from lgs_cli.defenses.median import MedianParams as MedianParams
+    from lgs_cli.defenses.nlm import NlmParams as NlmParams
+    from lgs_cli.defenses.tvm import TvmParams as TvmParams
+    from lgs_cli.errors import LgsError as LgsError
 
-    from lgs_cli.defenses import DEFENSES
-    from lgs_cli.defenses.defense import Cleaned, Defense
-    from lgs_cli.defenses.lgs import LgsParams
-
-__version__ = "0.1.0"
-
-__all__ = ["DEFENSES", "Cleaned", "Defense", "LgsParams", "__version__", "lgs"]
+__version__ = "0.2.0"
 
 _HOMES = {
-    "DEFENSES": "lgs_cli.defenses",
-    "Cleaned": "lgs_cli.defenses.defense",
-    "Defense": "lgs_cli.defenses.defense",
-    "LgsParams": "lgs_cli.defenses.lgs",
+    "clean": "api.images",
+    "mask": "api.images",
+    "scan": "api.images",
+    "lgs": "api.images",
+    "clean_folder": "api.folders",
+    "parse_chain": "defenses.chain",
+    "DEFENSES": "defenses",
+    "LgsParams": "defenses.lgs",
+    "LocalizeParams": "defenses.localize",
+    "JpegParams": "defenses.jpeg",
+    "TvmParams": "defenses.tvm",
+    "BitDepthParams": "defenses.bit_depth",
+    "MedianParams": "defenses.median",
+    "NlmParams": "defenses.nlm",
+    "DoubleMaskParams": "defenses.double_mask",
+    "Defense": "defenses.defense",
+    "Step": "defenses.chain",
+    "Cleaned": "defenses.defense",
+    "Findings": "defenses.localize",
+    "Region": "defenses.defense",
+    "Result": "batch.job",
+    "LgsError": "errors",
 }
+
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first asked for: ``lgs --help`` asks for none."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
 
 
-def lgs(image: NDArray[Any], params: LgsParams | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Clean one image with Local Gradients Smoothing.
-
-    Parameters
-    ----------
-    image : ndarray
-        (H, W) or (H, W, C), C of 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA); uint8,
-        uint16, or floating in [0, 1]. Not changed.
-    params : LgsParams, optional
-        The paper's defaults unless given.
-
-    Returns
-    -------
-    cleaned : ndarray
-        Same shape and dtype.
-    mask : ndarray
-        float32 (H, W) in [0, 1]: how strongly each pixel was suppressed.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Where the array is not such an image.
-
-    References
-    ----------
-    Naseer, Khan, Porikli, "Local Gradients Smoothing", WACV 2019, arXiv 1807.01216.
-    """
-    from lgs_cli.defenses import DEFENSES
-    from lgs_cli.defenses.lgs import LgsParams
-
-    cleaned = DEFENSES["lgs"].apply(image, params or LgsParams(), with_mask=True)
-    assert cleaned.mask is not None
-    return cleaned.image, cleaned.mask
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

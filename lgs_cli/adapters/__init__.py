@@ -1,0 +1,1 @@
+"""The defenses inside other libraries: torch, torchvision, albumentations, ART."""
