@@ -11,8 +11,12 @@ from importlib import import_module
 import click
 
 from lgs_cli import __version__
-from lgs_cli.errors import LgsError, missing_library
+from lgs_cli.commands.group import Group
+from lgs_cli.errors import LgsError, OutOfMemoryError, missing_library
 from lgs_cli.wording import printable
+
+# With this variable a shell asks what could come next on a command line.
+_COMPLETION = "_LGS_COMPLETE"
 
 
 def run() -> int:
@@ -24,28 +28,30 @@ def run() -> int:
         The exit code.
     """
     try:
+        if _COMPLETION in os.environ:
+            import_module("lgs_cli.commands.completion").register()
         code = commands.main(prog_name="lgs", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as request:
         code = request.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        code = error.exit_code
     except click.ClickException as error:
-        click.echo(f"lgs: {printable(error.format_message())}", err=True)
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(f"Try '{error.ctx.command_path} --help' for help.", err=True)
+        from lgs_cli.commands.mistakes import explain
+
+        click.echo(f"lgs: {printable(explain(error))}", err=True)
         code = error.exit_code
     except click.Abort:
         code = 130
-    except SystemExit:
-        # Click's answer to a reader of our output that has gone; its exit code would be 1.
-        code = 128 + signal.SIGPIPE
+    except SystemExit as end:
+        # Otherwise it is click's answer to a reader of our output that has gone, and would be 1.
+        code = end.code if _COMPLETION in os.environ else 128 + signal.SIGPIPE
     except LgsError as error:
         click.echo(f"lgs: {printable(str(error))}", err=True)
         code = error.exit_code
     except ImportError as error:
         click.echo(f"lgs: {missing_library(error)}", err=True)
+        code = 1
+    except MemoryError:
+        click.echo(f"lgs: {OutOfMemoryError()}", err=True)
         code = 1
     except BrokenPipeError:
         code = 128 + signal.SIGPIPE
@@ -61,9 +67,13 @@ def run() -> int:
 # Name to summary; each command lives in the module of its name, which loads when it is used.
 _COMMANDS = {
     "attack": "Attack images, to see what a defense is worth.",
+    "certify": "Prove of photographs that no patch can change what a model answers.",
     "clean": "Clean images and directories of images.",
     "compare": "Lay images out by methods on one labeled sheet.",
+    "completion": "Print what makes a shell complete commands, options and values.",
+    "config": "Show the values that options have here, and where each comes from.",
     "evaluate": "Measure what defenses cost and save on your model and your images.",
+    "help": "Explain a topic, with examples, or a command.",
     "methods": "List the defenses: parameters, defaults, ranges and papers.",
     "report": "Make one HTML page of what 'lgs clean' or 'lgs scan' reported.",
     "scan": "Find adversarial patches in images and directories of images.",
@@ -72,7 +82,11 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+# These take no values from a file.
+_WITHOUT_VALUES = {"completion", "config", "help"}
+
+
+class _Commands(Group):
     """The commands, none of them loaded for the sake of a list."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -82,6 +96,10 @@ class _Commands(click.Group):
         if name not in _COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"lgs_cli.commands.{name}"), name)
+        if name not in _WITHOUT_VALUES:
+            from lgs_cli.commands.configuration import make_configurable
+
+            make_configurable(command, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -91,12 +109,13 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="lgs %(version)s")
 def commands() -> None:
     """Clean images of localized adversarial noise, a folder at a time.
+
+    'lgs help' lists topics with examples: cron, find, make, systemd, configuration, exit codes.
 
     \b
     Exit codes: 0 all done or up to date   1 some image failed

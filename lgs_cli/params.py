@@ -93,9 +93,13 @@ def valid_range(spec: Field[Any]) -> str:
     """
     if "form" in spec.metadata:
         return str(spec.metadata["form"])
-    low, high = spec.metadata["at_least"], spec.metadata["at_most"]
     if isinstance(spec.default, bool):
         return "true or false"
+    return between(spec.metadata["at_least"], spec.metadata["at_most"])
+
+
+def between(low: float | None, high: float | None) -> str:
+    """Say a range in words, both ends included: ``"0 to 1"``, ``"at least 0"``."""
     if low is None:
         return "any number" if high is None else f"at most {high:g}"
     return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
@@ -108,7 +112,7 @@ class Params:
     Raises
     ------
     ValueError
-        Where a value has the wrong type or lies outside its range; the message names the
+        If a value has the wrong type or lies outside its range; the message names the
         parameter, the value and the range.
     """
 
@@ -144,7 +148,7 @@ class Params:
         Raises
         ------
         OSError
-            Where a file cannot be read.
+            If a file cannot be read.
         """
         return ""
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import click
 
+from lgs_cli.commands.meter import Meter
 from lgs_cli.errors import LgsError
 from lgs_cli.report.summary import describe_result
 from lgs_cli.wording import counted
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from lgs_cli.batch.job import Result
 
 
@@ -48,30 +46,29 @@ class Progress:
     ----------
     counts : Counts
         What the summary says.
-    total : int
-        The images of the run.
+    total : int or None
+        The images of the run; None if nobody knows.
     quiet : bool
         Whether to show neither.
+    form : str
+        One of `meter.FORMS`. JSON is also told if `quiet`.
     """
 
-    def __init__(self, counts: Counts, total: int, *, quiet: bool) -> None:
+    def __init__(
+        self, counts: Counts, total: int | None, *, quiet: bool, form: str = "auto"
+    ) -> None:
         self._counts = counts
         self._total = total
         self._quiet = quiet
         self._start = time.perf_counter()
-        self._bar: tqdm[NoReturn] | None = None
-        if not quiet and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, unit="image", dynamic_ncols=True, leave=False)
+        self._meter = Meter("image", total, "none" if quiet and form == "auto" else form)
 
     def __enter__(self) -> Self:
         return self
 
     def clear(self) -> None:
         """Make room for a line; the bar comes back with the next image."""
-        if self._bar is not None:
-            self._bar.clear()
+        self._meter.clear()
 
     def say(self, line: str) -> None:
         """Print a line on stderr."""
@@ -96,7 +93,7 @@ class Progress:
         Raises
         ------
         LgsError
-            Where a failure ends the run.
+            If a failure ends the run.
         """
         for result in results:
             self._counts.add(result)
@@ -104,18 +101,16 @@ class Progress:
             if result.status == "failed" and not result.fatal:
                 self.say(f"lgs: {describe_result(result)}")
             yield result
-            if self._bar is not None:
-                self._bar.update()
+            self._meter.advance()
             if result.fatal:
                 raise LgsError(f"stopped: {result.error}")
             if max_failures is not None and self._counts.failed > max_failures:
                 raise LgsError(f"stopped after {counted(self._counts.failed, 'failure')}")
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._meter.__exit__(*exception)
         if not self._quiet:
             seconds = time.perf_counter() - self._start
-            missing = self._total - self._counts.total
+            missing = 0 if self._total is None else self._total - self._counts.total
             end = f"; {missing:,} not reached" if missing else ""
             click.echo(f"{self._counts.summary(seconds)}{end}", err=True)

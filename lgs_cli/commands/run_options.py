@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from lgs_cli.commands.defense_options import Size
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import MAX_PIXELS
+from lgs_cli.wording import printable
+
+if TYPE_CHECKING:
+    from lgs_cli.inputs import PassedOver, Selection
+
+# Directories that are named; the others are counted.
+_MOST_FOLDERS = 5
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,6 +35,10 @@ _SELECTION = (
         help="Leave out files and directories that match; repeatable.",
     ),
     click.option(
+        "--include-outputs", is_flag=True,
+        help="Walk also directories below that hold outputs of an earlier run.",
+    ),
+    click.option(
         "--files-from", metavar="FILE", type=click.File("rb"),
         help="Read more inputs from a file, a path a line; '-' for stdin.",
     ),
@@ -40,7 +51,9 @@ _WORKERS = (
     ),
     click.option(
         "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True,
-        metavar="N", help="Larger images fail, unread.",
+        metavar="N",
+        help="Larger images fail, unread: those of more pixels over all frames, of more than "
+        "10,000 frames or 50,000 chunks. A pixel takes up to 12 bytes of memory, of 16 bits 40.",
     ),
     click.option(
         "--timeout", type=click.FloatRange(0, 10_000_000, min_open=True), metavar="SECONDS",
@@ -82,6 +95,28 @@ def _added(options: tuple[Callable[[Command], Command], ...], command: Command) 
     return command
 
 
+def selection_of(options: dict[str, Any]) -> Selection:
+    """Read which files of directories are taken."""
+    from lgs_cli.inputs import Selection
+
+    return Selection(
+        options["recursive"], options["include"], options["exclude"], options["include_outputs"]
+    )
+
+
+def say_folders(passed_over: PassedOver, options: dict[str, Any]) -> None:
+    """Name the directories that were not walked because they hold outputs."""
+    if options["quiet"]:
+        return
+    folders = passed_over.folders
+    for folder in folders[:_MOST_FOLDERS]:
+        click.echo(f"{printable(folder)}: passed over, it holds outputs of lgs", err=True)
+    if len(folders) > _MOST_FOLDERS:
+        click.echo(f"... and {len(folders) - _MOST_FOLDERS:,} more", err=True)
+    if folders:
+        click.echo("--include-outputs takes them too", err=True)
+
+
 def allowed_failures(options: dict[str, Any]) -> int | None:
     """Say how many images may fail before the run ends; None for any number."""
     most: int | None = 0 if options["fail_fast"] else options["max_failures"]
@@ -94,7 +129,7 @@ def listed(file: IO[bytes] | None, null: bool) -> list[str]:
     Parameters
     ----------
     file : file or None
-        The list, where there is one.
+        The list, if there is one.
     null : bool
         Whether its paths end in NUL, and not in a line feed.
 
@@ -106,7 +141,7 @@ def listed(file: IO[bytes] | None, null: bool) -> list[str]:
     Raises
     ------
     UsageError
-        Where they end in NUL, and `null` says otherwise.
+        If they end in NUL, and `null` says otherwise.
     """
     if file is None:
         return []

@@ -12,18 +12,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lgs_cli.commands.defense_options import Location, cores, try_detector
+from lgs_cli.commands.meter import progress_option
 from lgs_cli.commands.progress import Progress
+from lgs_cli.commands.remote import is_any_remote, remote_scan
 from lgs_cli.commands.run_options import (
     allowed_failures,
     failure_options,
     listed,
+    say_folders,
+    selection_of,
     selection_options,
     worker_options,
 )
+from lgs_cli.commands.scale_options import cluster_option, shard_option
 from lgs_cli.defenses.localize import LocalizeParams
-from lgs_cli.errors import ImageError, LgsError, NoImagesError, UsageError
+from lgs_cli.errors import ImageError, LgsError, UsageError
+from lgs_cli.missing import no_images
 from lgs_cli.params import valid_range
-from lgs_cli.report.summary import ScanReport, scan_json, scan_text
+from lgs_cli.report.records import scan_line
+from lgs_cli.report.summary import ScanCounts, scan_text
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
@@ -61,10 +68,13 @@ _SPECS = {spec.name: spec for spec in fields(LocalizeParams)}
 )  # fmt: skip
 @click.option(
     "--exit-code", is_flag=True,
-    help=f"Exit with {_FOUND} where a patch was found, also where another image failed.",
+    help=f"Exit with {_FOUND} if a patch was found, also if another image failed.",
 )  # fmt: skip
 @worker_options
+@shard_option
+@cluster_option
 @failure_options
+@progress_option
 @click.option("-q", "--quiet", is_flag=True, help="No summary, and no progress bar.")
 @click.option("-v", "--verbose", is_flag=True, help="Print a line for each file moved, on stderr.")
 def scan(inputs: tuple[str, ...], **options: Any) -> int:
@@ -87,8 +97,9 @@ def scan(inputs: tuple[str, ...], **options: Any) -> int:
 
     \b
     Keys of --json: source, status (done or failed), error, score, width, height,
-    regions (each with x, y, width, height, score; empty where nothing was found),
-    and with --move-to moved_to.
+    regions (each with x, y, width, height, score; empty if nothing was found),
+    page (where the regions are, from 1; null if there is only one), and with
+    --move-to moved_to.
 
     \b
     Exit codes: 0 done, found or not   1 some image failed, or was not moved
@@ -105,7 +116,7 @@ def scan(inputs: tuple[str, ...], **options: Any) -> int:
     if "-" in inputs:
         if inputs != ("-",):
             raise UsageError("'-' is one image from stdin, and goes alone")
-        for name in ("files_from", "move_to", "timeout", "memory_limit"):
+        for name in ("files_from", "move_to", "timeout", "memory_limit", "shard", "cluster"):
             if options[name]:
                 raise UsageError(f"--{name.replace('_', '-')} needs files, not '-'")
         return _scan_stdin(settings, options)
@@ -127,40 +138,59 @@ def _scan_stdin(settings: ScanSettings, options: dict[str, Any]) -> int:
     from lgs_cli.batch.job import Job
 
     result = settings.do_data(Job(0, "-"), sys.stdin.buffer.read())
-    return _follow([result], [], None, options)
+    return _follow([result], [], None, ScanCounts(), options)
 
 
 def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[str, Any]) -> int:
     """Look at files and directories."""
-    from lgs_cli.batch.pool import Limits
     from lgs_cli.batch.quarantine import Quarantine
     from lgs_cli.batch.run import scan_all
-    from lgs_cli.inputs import Selection, find
+    from lgs_cli.batch.workers import Limits
+    from lgs_cli.inputs import PassedOver, find
 
     more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
-        raise UsageError("nothing to scan: name an INPUT, or --files-from")
+        raise UsageError("nothing to scan: name files or directories, or --files-from FILE")
     directory = options["move_to"]
     quarantine = None if directory is None else Quarantine(directory, inputs)
-    selection = Selection(options["recursive"], options["include"], options["exclude"])
-    sources = list(find(inputs, more, selection, () if directory is None else (directory,)))
+    never = () if directory is None else (directory,)
+    passed_over = PassedOver()
+    if is_any_remote(inputs, options):
+        settings, sources = remote_scan(inputs, settings, options)
+    else:
+        sources = list(find(inputs, more, selection_of(options), never, passed_over))
+    say_folders(passed_over, options)
     if not sources:
-        raise NoImagesError("no image found")
-    limits = Limits(options["jobs"] or cores(), options["timeout"], options["memory_limit"])
+        raise no_images(inputs, bool(options["include"] or options["exclude"]))
+    if options["shard"] is not None:
+        sources = options["shard"].part_of(sources)
+    limits = Limits(
+        options["jobs"] or cores(),
+        options["timeout"],
+        options["memory_limit"],
+        options["cluster"],
+    )
+    counts = ScanCounts(other_kinds=len(passed_over.files))
     with contextlib.closing(scan_all(sources, settings, limits)) as results:
-        return _follow(results, sources, quarantine, options)
+        code = _follow(results, sources, quarantine, counts, options)
+    if options["verbose"]:
+        for path in passed_over.files:
+            click.echo(f"{printable(path)}: unsupported, a file of another kind", err=True)
+    return code
 
 
 def _follow(
     results: Iterable[Result],
     sources: list[Source],
     quarantine: Quarantine | None,
+    report: ScanCounts,
     options: dict[str, Any],
 ) -> int:
     """Print results as they come, and move what is to be moved; give the exit code."""
-    report = ScanReport()
     lines = _Lines(options["as_json"], options["found_only"], options["null"])
-    with Progress(report, max(len(sources), 1), quiet=options["quiet"]) as progress:
+    with Progress(
+        report, max(len(sources), 1), quiet=options["quiet"], form=options["progress"]
+    ) as progress:
         try:
             for result in progress.follow(results, allowed_failures(options)):
                 more: dict[str, str | None] = {}
@@ -182,7 +212,7 @@ def _follow(
 
 
 def _move(
-    source: Source, quarantine: Quarantine, report: ScanReport, progress: Progress
+    source: Source, quarantine: Quarantine, report: ScanCounts, progress: Progress
 ) -> str | None:
     """Move a file away, and give its new path; or say why it stays."""
     try:
@@ -207,11 +237,11 @@ class _Lines:
         self.on_terminal = sys.stdout.isatty()
 
     def write(self, result: Result, more: dict[str, str | None]) -> None:
-        """Write the line of a result, where it has one."""
+        """Write the line of a result, if it has one."""
         if self._found_only and not result.regions:
             return
         if self._as_json:
-            data = scan_json(result, **more).encode()
+            data = scan_line(result, **more).encode()
         elif result.status == "failed":
             return
         elif self._null:

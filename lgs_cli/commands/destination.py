@@ -1,0 +1,173 @@
+"""Where outputs of ``lgs clean`` go: a directory, one file, stdout, or in place of the inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+from click.core import ParameterSource
+
+from lgs_cli.errors import MissingExtraError, UsageError
+from lgs_cli.formats import FORMATS
+from lgs_cli.wording import counted, nearest, printable
+
+if TYPE_CHECKING:
+    Names = click.Choice[str]
+else:  # older click has no generic types
+    Names = click.Choice
+
+Kind = Literal["directory", "file", "stdout", "in place"]
+
+
+class FormatName(Names):
+    """The name of a format, or a suffix of its files: ``jpeg`` and ``jpg``."""
+
+    def __init__(self, *more: str) -> None:
+        super().__init__([*more, *(form.name for form in FORMATS.values() if form.writable)])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take the suffix for the name."""
+        name = str(value).lower().lstrip(".")
+        form = format_of(f".{name}") or name
+        if form in FORMATS and form not in self.choices:
+            raise _missing_extra(form)
+        if form not in self.choices:
+            self.fail(self._no_format(name, form), param, ctx)
+        return form
+
+    def _no_format(self, name: str, form: str) -> str:
+        suffixes = [suffix[1:] for one in FORMATS.values() for suffix in one.suffixes]
+        meant = nearest(name, [*suffixes, *self.choices])
+        hint = f"did you mean {format_of(f'.{meant}') or meant!r}? " if meant else ""
+        return f"no format {name!r}; {hint}valid is {', '.join(self.choices)}"
+
+
+def _missing_extra(form: str) -> MissingExtraError:
+    """Say what a format needs that cannot be written here; only HEIC is one."""
+    return MissingExtraError(form.upper(), "pillow-heif", "heif")
+
+
+def format_of(path: str) -> str | None:
+    """Name the format that the suffix of a path stands for."""
+    suffix = os.path.splitext(f"a{path}" if path.startswith(".") else path)[1].lower()
+    return next((form.name for form in FORMATS.values() if suffix in form.suffixes), None)
+
+
+def kind_of_output(
+    inputs: Sequence[str], output: str | None, options: dict[str, Any]
+) -> tuple[Kind, str]:
+    """Say where outputs go.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        As the user gave them.
+    output : str or None
+        What ``--output`` says.
+    options : dict
+        ``in_place``, ``backup``, ``yes``, ``format``, ``files_from`` of the command.
+
+    Returns
+    -------
+    kind : str
+        ``"directory"``, ``"file"``, ``"stdout"`` or ``"in place"``.
+    place : str
+        The directory or the file; empty for the others.
+
+    Raises
+    ------
+    UsageError
+        If the options contradict each other, or several images would go to one file.
+    """
+    if not inputs and options["files_from"] is None:
+        raise UsageError("nothing to clean: lgs clean FILE_OR_DIRECTORY... -o DIR")
+    elsewhere = output is not None and _typed("output")
+    if options["in_place"] and (_typed("in_place") or not elsewhere):
+        if elsewhere:
+            raise UsageError("--in-place replaces the inputs and --output does not: drop one")
+        _check_in_place(inputs, options)
+        return "in place", ""
+    for name in ("backup", "yes"):
+        if options[name] and _typed(name):
+            raise UsageError(f"--{name} is for --in-place; outputs elsewhere replace no input")
+    if output is None:
+        raise UsageError("--output DIR is missing: name where cleaned images go, or --in-place")
+    if "-" in inputs and (len(inputs) > 1 or options["files_from"] is not None):
+        raise UsageError("'-' is one image from stdin, and goes alone: lgs clean - -o OUT")
+    if output == "-":
+        _check_single(inputs, options, "stdout")
+        return "stdout", ""
+    if _is_image(output) and not os.path.isdir(output):
+        _check_single(inputs, options, printable(output))
+        _check_format(output, options["format"])
+        return "file", output
+    if os.path.isfile(output):
+        raise UsageError(
+            f"{printable(output)} is a file: name a directory, or for one image a file as b.jpg"
+        )
+    if "-" in inputs:
+        raise UsageError(
+            f"an image from stdin has no name: write -o {printable(os.path.join(output, 'a.jpg'))},"
+            " or -o -"
+        )
+    return "directory", output
+
+
+def _typed(name: str) -> bool:
+    """Say whether an option stands on the command line, and not only in a file."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is None or ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def backup_ending(suffix: str | None) -> str | None:
+    """Put a dot before a suffix that is a word."""
+    return f".{suffix}" if suffix and suffix[0].isalnum() else suffix
+
+
+def _is_image(path: str) -> bool:
+    return format_of(path) is not None
+
+
+def _check_in_place(inputs: Sequence[str], options: dict[str, Any]) -> None:
+    """Refuse to replace what could not be had back, unless that is wanted."""
+    ending = backup_ending(options["backup"])
+    if "-" in inputs:
+        raise UsageError("stdin cannot be replaced: write lgs clean - -o -")
+    if ending is None and not options["yes"]:
+        raise UsageError(
+            "--in-place replaces your images: keep them with --backup .orig, or confirm with --yes"
+        )
+    if ending is not None and (os.sep in ending or not ending or _is_image(f"a{ending}")):
+        raise UsageError(
+            f"--backup {printable(ending)!r}: not the end of a file name that is no image; "
+            "write --backup .orig"
+        )
+    if options["format"] != "keep":
+        raise UsageError("--in-place keeps each format; to convert, write -o DIR --format NAME")
+
+
+def _check_single(inputs: Sequence[str], options: dict[str, Any], place: str) -> None:
+    """Refuse several images for a single place."""
+    directory = next((path for path in inputs if os.path.isdir(path)), None)
+    if directory is not None:
+        what = f"{printable(directory)} is a directory"
+    elif options["files_from"] is not None:
+        what = "--files-from is a list"
+    elif len(inputs) != 1:
+        what = f"there are {counted(len(inputs), 'input')}" if inputs else "there is no input"
+    else:
+        return
+    raise UsageError(f"{place} takes a single image, and {what}: name a directory, -o DIR")
+
+
+def _check_format(output: str, wanted: str) -> None:
+    form = format_of(output)
+    assert form is not None
+    if not FORMATS[form].writable:
+        raise _missing_extra(form)
+    if wanted not in ("keep", form):
+        raise UsageError(
+            f"{printable(output)} is {form} by its name, and --format says {wanted}: change one"
+        )

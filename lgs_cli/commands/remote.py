@@ -1,0 +1,146 @@
+"""The runs of ``lgs clean`` and ``lgs scan`` over object stores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lgs_cli.archives.archive import is_archive
+from lgs_cli.commands.cleaning import Inputs, clean_sources
+from lgs_cli.commands.run_options import selection_of
+from lgs_cli.errors import NoImagesError, UsageError
+from lgs_cli.stores import store
+from lgs_cli.stores.store import is_remote
+from lgs_cli.wording import printable
+
+if TYPE_CHECKING:
+    from lgs_cli.batch.pipeline import CleanSettings
+    from lgs_cli.batch.scan import ScanSettings
+    from lgs_cli.inputs import Source
+    from lgs_cli.stores.listing import Listing
+
+
+def is_any_remote(inputs: Sequence[str], options: dict[str, Any], output: str = "") -> bool:
+    """Say whether a run of ``lgs clean`` reads from object stores or writes to them."""
+    return any(map(is_remote, [*inputs, output, options.get("masks") or ""]))
+
+
+def listing_of(inputs: Sequence[str], options: dict[str, Any], never: Sequence[str]) -> Listing:
+    """List the images of a run.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        URLs and paths, as the user gave them.
+    options : dict
+        The command's.
+    never : sequence of str
+        URLs and directories that are not looked into.
+
+    Returns
+    -------
+    Listing
+        At least one image.
+
+    Raises
+    ------
+    UsageError
+        If an input does not exist, or an option is not for stores.
+    NoImagesError
+        If there is no image.
+    """
+    from lgs_cli.stores.listing import Listing
+
+    if options["files_from"] is not None:
+        raise UsageError("--files-from lists files; name URLs as INPUT")
+    listing = Listing(inputs, selection_of(options), never)
+    if not listing.sources:
+        raise NoImagesError("no image found")
+    return listing
+
+
+def clean_remote(
+    inputs: Sequence[str], output: str, settings: CleanSettings, options: dict[str, Any]
+) -> int:
+    """Clean images in object stores, or into them.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        URLs and paths, as the user gave them.
+    output : str
+        A URL, or a directory.
+    settings : CleanSettings
+        How every image is cleaned.
+    options : dict
+        The command's.
+
+    Returns
+    -------
+    int
+        The exit code.
+
+    Raises
+    ------
+    UsageError
+        If an option is not for stores, or objects would be overwritten.
+    """
+    from dataclasses import fields
+
+    from lgs_cli.batch.manifest import NAME
+    from lgs_cli.batch.remote import RemoteCleaning, RemoteManifest, RemoteOutputs
+    from lgs_cli.inputs import PassedOver
+
+    for name in ("delete", "skip_unsupported", "watch", "wait"):
+        if options[name]:
+            raise UsageError(f"--{name.replace('_', '-')} is for files, not for object stores")
+    if any(map(is_archive, inputs)):
+        raise UsageError("archives are read from files: copy them here first")
+    for path in filter(is_remote, [output, options["masks"] or ""]):
+        store.require(path)
+    places = {path.rstrip("/") for path in (output, options["masks"] or "")}
+    for path in inputs:
+        if path.rstrip("/") in places:
+            raise UsageError(f"{printable(path)} is both an input and where outputs go")
+    if os.path.lexists(os.path.join(output, NAME)):
+        raise UsageError(f"{printable(output)} holds outputs of files: choose another directory")
+    outputs = RemoteOutputs(output, options["masks"], settings.format)
+    listing = listing_of(inputs, options, outputs.directories)
+    found = Inputs(inputs, listing.sources, PassedOver())
+    work = RemoteCleaning(**{f.name: getattr(settings, f.name) for f in fields(settings)})
+    with _report_near(options):
+        return clean_sources(
+            found, outputs, work, RemoteManifest(outputs, settings, listing), options
+        )
+
+
+def remote_scan(
+    inputs: Sequence[str], settings: ScanSettings, options: dict[str, Any]
+) -> tuple[ScanSettings, list[Source]]:
+    """Say how images in object stores are looked at, and which there are."""
+    from lgs_cli.batch.remote import RemoteScan
+
+    if options["move_to"] is not None:
+        raise UsageError("--move-to moves files, and no objects")
+    work = RemoteScan(settings.params, settings.max_pixels)
+    return work, listing_of(inputs, options, ()).sources
+
+
+@contextlib.contextmanager
+def _report_near(options: dict[str, Any]) -> Iterator[None]:
+    """Write a report that goes to a store into a file first: an object is written whole."""
+    url = options["report"]
+    if url is None or not is_remote(url):
+        yield
+        return
+    store.require(url)
+    with tempfile.TemporaryDirectory(prefix="lgs-report-") as folder:
+        options["report"] = os.path.join(folder, "report.jsonl")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(FileNotFoundError), open(options["report"], "rb") as file:
+                store.write(url, file.read())

@@ -1,0 +1,67 @@
+"""What is said of an input that is not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from lgs_cli.errors import NoImagesError, UsageError
+from lgs_cli.formats import FORMATS
+from lgs_cli.wording import nearest, printable
+
+
+def missing(path: str) -> UsageError:
+    """Say that a path does not exist, and what may have been meant.
+
+    Parameters
+    ----------
+    path : str
+        As the user gave it.
+
+    Returns
+    -------
+    UsageError
+        To raise.
+    """
+    hint = _hint(path)
+    return UsageError(f"{printable(path)}: no such file or directory{hint and '; '}{hint}")
+
+
+def _hint(path: str) -> str:
+    if "://" in path:
+        return "for a picture from the web: curl -s URL | lgs clean - -o -"
+    if path.startswith("~"):
+        return "write ~ without quotes, or $HOME: the shell has to replace it"
+    if any(char in path for char in "*?["):
+        return "the pattern matches nothing here"
+    directory, name = os.path.split(path.rstrip(os.sep))
+    try:
+        meant = nearest(name, sorted(os.listdir(directory or os.curdir)), 0.8)
+    except OSError:
+        return f"nor is there a directory {printable(directory)}"
+    if meant is not None:
+        return f"did you mean {printable(os.path.join(directory, meant))}?"
+    return f"it is looked for in {printable(os.path.abspath(directory))}"
+
+
+def no_images(inputs: Iterable[str], filtered: bool) -> NoImagesError:
+    """Say that there is no image.
+
+    Parameters
+    ----------
+    inputs : iterable of str
+        Where it was looked for.
+    filtered : bool
+        Whether an option takes only some files of directories.
+
+    Returns
+    -------
+    NoImagesError
+        To raise.
+    """
+    places = ", ".join(map(printable, inputs))
+    where = f" in {places}" if places else ""
+    if filtered:
+        return NoImagesError(f"no image found{where}; --include or --exclude may leave out all")
+    suffixes = " ".join(form.suffixes[0] for form in FORMATS.values())
+    return NoImagesError(f"no image found{where}: no name ends in one of {suffixes}, or the like")
