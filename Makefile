@@ -5,10 +5,10 @@ PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 OUT    := results
 PATCHED := $(addprefix sample_images/,camera.png chelsea.jpg coffee.jpg space/rocket.jpg)
 TORCH  ?= torch==2.13.0
-DATA   ?= ../shared/data
+DATA   ?= $(or $(LGS_DATA),../shared/data)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench table localize-table detector fuzz clean
+.PHONY: help run test check format bench table localize-table detector man docs check-floors fuzz corpus clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +31,25 @@ run: $(VENV)/.lgs  ## Clean and repair the sample images, with masks, reports an
 test: $(VENV)/.dev  ## Run all tests
 	$(BIN)/pytest -q
 
-check: $(VENV)/.dev  ## Check format, lint and types
+check: $(VENV)/.dev  ## Check format, lint, types and the package
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	rm -rf $(OUT)/dist
+	$(BIN)/python -m build --no-isolation --outdir $(OUT)/dist . > /dev/null
+	$(BIN)/twine check --strict $(OUT)/dist/*
+	@test $$(wc -c < $(OUT)/dist/*.whl) -lt 1500000 || { echo "the wheel is over 1.5 MB"; exit 1; }
+
+# What is declared in pyproject.toml, each in its lowest version.
+check-floors: BIN := $(VENV)-floors/bin
+check-floors: PIP := $(VENV)-floors/bin/python -m pip --quiet --disable-pip-version-check
+check-floors:  ## Test on the lowest declared versions (ARGS=tests/test_lgs.py: some of the tests)
+	@mkdir -p $(OUT)
+	$(PYTHON) -m venv $(VENV)-floors
+	$(PYTHON) tests/floors.py > $(OUT)/floors.txt
+	$(PIP) install --constraint $(OUT)/floors.txt --editable . pytest pytest-timeout scikit-image scipy
+	$(use_headless_if_needed)
+	$(BIN)/pytest -q $(ARGS)
 
 format: $(VENV)/.dev  ## Format the code and sort its imports
 	$(BIN)/ruff check --fix .
@@ -44,8 +59,8 @@ bench: $(VENV)/.dev  ## Measure speed against baselines, paired in one run (ARGS
 	@mkdir -p $(OUT)
 	$(BIN)/python tests/benchmarks/bench.py --json $(OUT)/bench.json $(ARGS)
 
-table: $(VENV)/.dev  ## Make the README's table of defenses against attacks (half an hour)
-	$(BIN)/python tests/benchmarks/table.py
+table: $(VENV)/.dev  ## Make the tables of defenses against attacks (days; ARGS="--part bpda --count 20": less)
+	$(BIN)/python tests/benchmarks/table.py $(ARGS)
 
 localize-table: $(VENV)/.dev  ## Measure how strong localize is (hours; ARGS=--skip-white-box: less)
 	$(BIN)/python tests/benchmarks/localize_table.py $(ARGS)
@@ -60,11 +75,24 @@ detector: $(VENV)/.dev  ## Train the detector of localize from the data beside t
 		--attackers 24 --warmup 800 --rounds 120 --hold-out 0.17 -o $(OUT)/detector.onnx
 	@echo "to ship it: cp $(OUT)/detector.onnx lgs_cli/defenses/detector.onnx"
 
-fuzz: $(VENV)/.dev  ## Clean 10,000 damaged images
+docs: $(VENV)/.dev  ## Write the reference of the Python API into results/docs
+	$(BIN)/python -W ignore::UserWarning -m pdoc --docformat numpy --no-show-source --output-directory $(OUT)/docs \
+		lgs_cli lgs_cli.adapters.torch lgs_cli.adapters.transforms
+	@echo "the reference: $(OUT)/docs/index.html"
+
+man: $(VENV)/.lgs  ## Write the man pages into share/man, where builds put them too
+	$(BIN)/python man_pages.py share/man
+	@echo "to read one: man -l share/man/man1/lgs-clean.1"
+
+fuzz: $(VENV)/.dev  ## Clean 10,000 damaged images, and read 10,000 damaged lines of reports
 	$(BIN)/python tests/fuzz.py --mutants 10000
+	$(BIN)/python tests/fuzz_report.py --mutants 10000
+
+corpus: $(VENV)/.dev  ## Clean a folder of foreign files, and list what was lost (FOLDER=DIR)
+	$(BIN)/python tests/corpus.py $(FOLDER)
 
 clean:  ## Remove the virtual environment, results and caches
-	rm -rf $(VENV) $(OUT) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-floors $(OUT) share/man .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # OpenCV's wheel needs libGL and libglib from the system; on a bare server, where they are missing,

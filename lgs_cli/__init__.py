@@ -17,11 +17,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lgs_cli.api.folders import clean_folder as clean_folder
-    from lgs_cli.api.images import clean as clean
-    from lgs_cli.api.images import lgs as lgs
-    from lgs_cli.api.images import mask as mask
-    from lgs_cli.api.images import scan as scan
+    from lgs_cli.adapters.folders import clean_folder as clean_folder
+    from lgs_cli.adapters.images import clean as clean
+    from lgs_cli.adapters.images import lgs as lgs
+    from lgs_cli.adapters.images import mask as mask
+    from lgs_cli.adapters.images import scan as scan
     from lgs_cli.batch.job import Result as Result
     from lgs_cli.defenses import DEFENSES as DEFENSES
     from lgs_cli.defenses.bit_depth import BitDepthParams as BitDepthParams
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
-    "clean": "api.images",
-    "mask": "api.images",
-    "scan": "api.images",
-    "lgs": "api.images",
-    "clean_folder": "api.folders",
+    "clean": "adapters.images",
+    "mask": "adapters.images",
+    "scan": "adapters.images",
+    "lgs": "adapters.images",
+    "clean_folder": "adapters.folders",
     "parse_chain": "defenses.chain",
     "DEFENSES": "defenses",
     "LgsParams": "defenses.lgs",

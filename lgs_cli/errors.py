@@ -37,6 +37,13 @@ class ImageError(LgsError):
     """One image cannot be read, processed or written; the message is the reason alone."""
 
 
+class OutOfMemoryError(ImageError):
+    """One image needs more memory than there is."""
+
+    def __init__(self) -> None:
+        super().__init__("not enough memory")
+
+
 class StorageError(LgsError):
     """The disk itself refuses output (full, quota, read-only): no later image can fare better."""
 

@@ -24,9 +24,9 @@ def render(
     Parameters
     ----------
     style : str
-        ``"heatmap"``: the mask on the perceptual colormap inferno, black where it is 0.
+        ``"heatmap"``: the mask on the perceptual colormap inferno, black if it is 0.
         ``"overlay"``: the same glow over the dimmed, grayed image.
-        ``"binary"``: white where the mask is > 0, else black.
+        ``"binary"``: white if the mask is > 0, else black.
         ``"side-by-side"``: the image, the heatmap and the cleaned image, with thin gaps.
     image, cleaned : ndarray
         (H, W) or (H, W, C), C from 1 to 4; uint8, uint16, or floating in [0, 1]. Neither is
@@ -43,7 +43,7 @@ def render(
     Raises
     ------
     TypeError, ValueError
-        Where the style is unknown, an array is not an image, or the sizes differ.
+        If the style is unknown, an array is not an image, or the sizes differ.
     """
     if style not in MASK_STYLES:
         raise ValueError(f"mask style is {style!r}; valid is {', '.join(MASK_STYLES)}")
@@ -109,7 +109,7 @@ def to_rgb8(image: NDArray[Any]) -> NDArray[np.uint8]:
     Parameters
     ----------
     image : ndarray
-        (H, W) or (H, W, C), C from 1 to 4; uint8, uint16, or floating in [0, 1]. Where it has
+        (H, W) or (H, W, C), C from 1 to 4; uint8, uint16, or floating in [0, 1]. If it has
         alpha it is laid over a light checkerboard.
 
     Returns
@@ -120,7 +120,7 @@ def to_rgb8(image: NDArray[Any]) -> NDArray[np.uint8]:
     Raises
     ------
     TypeError, ValueError
-        Where the array is not such an image.
+        If the array is not such an image.
     """
     color, alpha = split_alpha(image)
     rgb = _eight_bits(color)
@@ -161,7 +161,7 @@ def upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        A view of `image`; width and height are swapped where the orientation is 5 to 8.
+        A view of `image`; width and height are swapped if the orientation is 5 to 8.
     """
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)

@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from image_files import animation, pillow, png_by_hand, written_by_tifffile
+from onnx_by_hand import channel_means
 from PIL import Image
+from shell import Lgs
 from skimage import data as shipped
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-class Lgs:
-    """The real command line, in a directory of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "PYTHONUTF8": "1",
-        }  # fmt: skip
-        self.environment.pop("PYTHONUNBUFFERED", None)  # it would hide what is never flushed
-
-    def command(self, *arguments: object) -> list[str]:
-        return [
-            sys.executable,
-            "-W",
-            "error",
-            "-m",
-            "lgs_cli",
-            *map(os.fspath, map(str, arguments)),
-        ]
-
-    def start(self, *arguments: object, **options) -> subprocess.Popen:
-        """Start it without waiting, as the leader of a session."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment,
-            start_new_session=True,
-            **options,
-        )
-
-    def __call__(
-        self, *arguments: object, input: bytes | None = None, cwd: Path | None = None
-    ) -> subprocess.CompletedProcess:
-        """Run it to its end; stdout stays bytes, stderr becomes text."""
-        run = subprocess.run(
-            self.command(*arguments),
-            cwd=cwd or self.folder,
-            env=self.environment,
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            timeout=120,
-        )
-        run.stderr = run.stderr.decode()
-        assert "Traceback" not in run.stderr, run.stderr
-        return run
 
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_are_heard():
-    """Hear what nohup, or the `&` of a shell, has had ignored: lgs would rightly ignore it too."""
+    """Undo that nohup, or the `&` of a shell, ignores signals: lgs would ignore them too."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -76,16 +23,24 @@ def signals_are_heard():
 
 @pytest.fixture
 def lgs(tmp_path):
+    """The command line, run in ``tmp_path``."""
     return Lgs(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A classifier of pictures of any size: red, green or blue, whichever there is most of."""
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    path.write_bytes(channel_means())
+    return path
 
 
 @pytest.fixture(scope="session")
 def photographs():
     """Three photographs of 180 × 120, uint8 RGB, as pictures of Pillow."""
-    data = pytest.importorskip("skimage.data")
     corners = {"astronaut": (150, 0), "chelsea": (100, 60), "coffee": (200, 120)}
     return [
-        Image.fromarray(getattr(data, name)()[top : top + 120, left : left + 180])
+        Image.fromarray(getattr(shipped, name)()[top : top + 120, left : left + 180])
         for name, (left, top) in corners.items()
     ]
 
@@ -98,28 +53,6 @@ def photos(tmp_path, photographs):
     for name, picture in zip(("a.jpg", "b.jpg", "c.jpg"), photographs, strict=True):
         picture.save(folder / name, quality=90)
     return folder
-
-
-def snapshot(*folders: Path) -> dict[str, tuple[object, ...]]:
-    """Take down all there is below some folders, so that any change shows."""
-    found = {}
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            status = path.lstat()
-            content = ""
-            if path.is_file():
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[str(path)] = status.st_mode, status.st_mtime_ns, content
-    return found
-
-
-def files_below(folder: Path) -> set[str]:
-    """Name all files below a folder but the manifest of lgs."""
-    return {
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if not path.is_dir() and path.name != ".lgs-manifest.jsonl"
-    }
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +107,13 @@ def one_of_each(pixels: dict[str, np.ndarray], moving: list[np.ndarray]) -> dict
         "pnm plain": b"P3 40 30 255\n" + b" ".join(b"%d" % v for v in rgb[:30, :40].ravel()),
         "gif": animation([f[..., :3] for f in moving], "GIF", duration=30),
     }
+
+
+@pytest.fixture
+def one_thread():
+    """Small tensors are slower on several threads, and far slower on a busy machine."""
+    torch = pytest.importorskip("torch", reason="needs torch: pip install 'lgs-cli[eval]'")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

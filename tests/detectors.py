@@ -1,4 +1,4 @@
-"""Detectors made by hand, whose answers are known: no training, no torch."""
+"""Detectors made by hand, whose answers are known. They need neither training nor torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from lgs_cli.evaluation.detector import onnx
 
-# Where `localize.features` keeps the mean red, green and blue of a cell, each 3 v - 1.5.
+# The channels in which `localize.features` keeps a cell's mean red, green and blue: 3 v - 1.5.
 _RED, _GREEN, _BLUE = 9, 10, 11
 
 
 def write_magenta(path: Path) -> Path:
-    """Write a detector that takes what is magenta for a patch, and nothing else.
+    """Write a detector that finds magenta, and nothing else.
 
     The logit of a cell is 6 (r - g + b) - 21 with r, g, b in [-1.5, 1.5]: 6 for magenta, at most
     -12 for red, blue, white, black and gray.
@@ -22,7 +22,7 @@ def write_magenta(path: Path) -> Path:
 
 
 def write_white(path: Path) -> Path:
-    """Write a detector that takes what is white for a patch, in pictures without color too.
+    """Write a detector that finds white, in gray pictures too.
 
     The logit of a cell is 6 (r + g + b) - 21: 6 for white, -21 for a gray of one half.
     """

@@ -1,4 +1,7 @@
-"""Local Gradients Smoothing straight from its definition, in float64."""
+"""The reference for every test of Local Gradients Smoothing: its definition, in float64.
+
+It shares no code with the package, and is written for reading, not for speed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ def local_gradients_smoothing(
     block_size: int = 15,
     overlap: int = 5,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the cleaned image, in [0, 1] and not yet rounded, and the mask."""
+    """Return the cleaned image, in [0, 1] and not rounded, and the mask."""
     whole = in_unit_range(image)
     color = whole[..., :3] if whole.shape[2] > 2 else whole[..., :1]
     magnitude = gradient_magnitude(color)
@@ -32,13 +35,13 @@ def local_gradients_smoothing(
 
 
 def in_unit_range(image: NDArray[Any]) -> NDArray[np.float64]:
-    """Give (H, W, C) in [0, 1]."""
+    """Return the image as (H, W, C) in [0, 1]."""
     white = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     return image.reshape(*image.shape[:2], -1).astype(np.float64) / white
 
 
 def gradient_magnitude(color: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give ‖∇I‖ of (H, W, C): forward differences of all channels, 0 at the last column and row."""
+    """Return ‖∇I‖ of (H, W, C): forward differences of all channels, 0 at the far edges."""
     height, width, channels = color.shape
     squares = np.zeros((height, width))
     for channel in range(channels):
@@ -49,7 +52,7 @@ def gradient_magnitude(color: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def blocks(length: int, block_size: int, overlap: int) -> list[tuple[int, int]]:
-    """Give (start, end) of each block of an axis."""
+    """Return (start, end) of each block along an axis."""
     if length <= block_size:
         return [(0, length)]
     found = []

@@ -1,4 +1,4 @@
-"""A toy problem: four classes of small pictures, and a net that is trained on them in seconds."""
+"""A toy problem: four classes of small pictures, and a network trained on them in seconds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def draw(label, rng):
 
 
 def pictures(count, seed):
-    """`count` pictures (N, SIDE, SIDE, 3), the classes in turn, and their labels."""
+    """`count` pictures (N, SIDE, SIDE, 3), one class after the other, and their labels."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
     return np.stack([draw(int(label), rng) for label in labels]), labels
 
 
 def write(folder, count, seed):
-    """Write pictures as PNG in one subfolder a class (0, 1, ...); return the folder."""
+    """Write pictures as PNG in one subfolder for each class (0, 1, ...); return the folder."""
     for index, (picture, label) in enumerate(zip(*pictures(count, seed), strict=True)):
         path = Path(folder) / str(label) / f"{index:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,12 +42,12 @@ def write(folder, count, seed):
 
 @cache
 def trained():
-    """The net of :func:`build`, trained once for all tests."""
+    """The network of :func:`build`, trained once for all tests."""
     return build().eval()
 
 
 def build():
-    """A trained net for RGB in [0, 1]: the factory of ``shapes:build``."""
+    """A trained network for RGB in [0, 1]: the factory of ``shapes:build``."""
     import torch
     from torch import nn
 

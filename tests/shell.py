@@ -1,47 +1,60 @@
-"""Runs of the real command line in processes of their own, and what is left of them."""
+"""The real command line, in processes of its own, and what is left of them."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-ROOT = Path(__file__).resolve().parent.parent
-# Generous: the machine may be busy with other things. Nothing waits for it but a failing test.
+TESTS = Path(__file__).resolve().parent
+# Generous: the machine may be busy with other things. Only a failing test waits this long.
 PATIENCE = 60.0
+# The last line of ``lgs clean``.
+SUMMARY = re.compile(
+    r"(\d+ images?: .* in \d+\.\d s(?:; [\d,]+ files? of other kinds passed over)?"
+    r"(?:; [\d,]+ not reached)?)\n"
+)
 _NAME = "LGS_TEST_RUN"
 
 
 class Run:
-    """One ``lgs`` process, and all processes that come of it."""
+    """One ``lgs`` process and all processes that it starts.
 
-    def __init__(self, *words: object, faults: bool = True, **options: Any) -> None:
+    As a context manager, it kills whatever is left of them.
+
+    Attributes
+    ----------
+    process : subprocess.Popen
+        Its pipes are there while the process runs.
+    stdout : bytes
+        What it wrote, once :meth:`end` has returned.
+    stderr : str
+        The same of stderr.
+    """
+
+    def __init__(self, command: list[Any], environment: dict[str, str], **options: Any) -> None:
         self.name = uuid.uuid4().hex
-        paths = [str(ROOT), str(ROOT / "tests" / "faults")] if faults else [str(ROOT)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), _NAME: self.name}
-        environment.update(options.pop("env", {}))
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        command = [sys.executable, "-m", "lgs_cli", *map(os.fspath, map(_word, words))]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, env=environment, **options
+            command, env={**environment, _NAME: self.name}, start_new_session=True, **options
         )
-        self.out = self.err = ""
+        self.stdout, self.stderr = b"", ""
 
-    def end(self) -> int:
-        """Wait for the process and for the end of its output; give its exit code."""
-        out, err = self.process.communicate(timeout=PATIENCE)
-        self.out, self.err = (out or b"").decode(), (err or b"").decode()
+    @property
+    def returncode(self) -> int | None:
+        return self.process.returncode
+
+    def end(self, input: bytes | None = None) -> int:
+        """Wait for the process and for the end of its output; return its exit code."""
+        out, err = self.process.communicate(input, timeout=PATIENCE)
+        self.stdout, self.stderr = out or b"", (err or b"").decode()
         return self.process.returncode
 
     def processes(self) -> list[int]:
@@ -61,7 +74,7 @@ class Run:
         return [pid for pid in self.processes() if _parent(pid) == parent]
 
     def server(self) -> int:
-        """Find the process that forks the workers."""
+        """Return the process that forks the workers."""
         return self.children(self.process.pid)[0]
 
     def kill(self) -> None:
@@ -71,6 +84,12 @@ class Run:
                 os.kill(pid, signal.SIGKILL)
         self.process.communicate()
 
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
 
 def _parent(pid: int) -> int:
     try:
@@ -79,64 +98,51 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def _word(word: object) -> str | bytes | os.PathLike[str]:
-    return word if isinstance(word, str | bytes | os.PathLike) else str(word)
+class Lgs:
+    """``lgs``, run in a folder, with ``faults/sitecustomize.py`` on its path.
 
+    Attributes
+    ----------
+    folder : Path
+        Where relative paths start.
+    environment : dict
+        The environment of each run.
+    """
 
-@contextlib.contextmanager
-def started(*words: object, **options: Any) -> Iterator[Run]:
-    """Start ``lgs``, and leave nothing of it behind."""
-    run = Run(*words, **options)
-    try:
-        yield run
-    finally:
-        run.kill()
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        paths = [str(TESTS.parent), str(TESTS / "faults")]
+        self.environment = {
+            **os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "80", "PYTHONUTF8": "1",
+        }  # fmt: skip
+        self.environment.pop("PYTHONUNBUFFERED", None)  # it would hide what is never flushed
 
+    def command(self, *words: object) -> list[str | bytes]:
+        """Return the words of the command line that runs ``lgs`` with these words."""
+        named = [word if isinstance(word, bytes) else str(word) for word in words]
+        return [sys.executable, "-W", "error", "-m", "lgs_cli", *named]
 
-def lgs(*words: object, **options: Any) -> Run:
-    """Run ``lgs`` to its end."""
-    with started(*words, **options) as run:
-        run.end()
-    return run
+    def start(self, *words: object, env: dict[str, str] | None = None, **options: Any) -> Run:
+        """Start it and don't wait; its output goes to pipes. Use it in a ``with`` statement."""
+        options = {
+            "cwd": self.folder, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE, **options,
+        }  # fmt: skip
+        return Run(self.command(*words), self.environment | (env or {}), **options)
+
+    def __call__(self, *words: object, input: bytes | None = None, **options: Any) -> Run:
+        """Run it to its end."""
+        if input is not None:
+            options["stdin"] = subprocess.PIPE
+        with self.start(*words, **options) as run:
+            run.end(input)
+        assert "Traceback" not in run.stderr, run.stderr
+        return run
 
 
 def until(condition: Callable[[], object]) -> None:
     """Wait for a condition to hold."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"nothing came of it in {PATIENCE:.0f} s"
         time.sleep(0.005)
-
-
-def image(path: Path, seed: int = 0, order: str = "", side: int = 24) -> Path:
-    """Write a small noisy PNG, with an order for ``faults/sitecustomize.py`` at its end."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fault = f"LGS-FAULT {order}".encode() if order else b""
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes() + fault)
-    return path
-
-
-def images(folder: Path, count: int, **options: Any) -> list[Path]:
-    """Write images ``00.png``, ``01.png``, ..., each with its own pixels."""
-    return [image(folder / f"{index:02}.png", index, **options) for index in range(count)]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Read all files below a folder, but for the manifest."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lgs-manifest.jsonl"
-    }
-
-
-def leftovers(*folders: Path) -> list[Path]:
-    """List temporary files below folders."""
-    return [path for folder in folders for path in folder.rglob("*.tmp")]
-
-
-def records(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a report, or a manifest, by the names of its images."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {os.path.basename(line.get("source", line["output"])): line for line in lines}

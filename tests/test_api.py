@@ -56,9 +56,9 @@ def test_every_defense_s_parameters_are_public():
     assert {defense.params.__name__ for defense in DEFENSES.values()} <= set(lgs_cli.__all__)
 
 
-@pytest.mark.parametrize("module", ["lgs_cli", "lgs_cli.api.images", "lgs_cli.api.folders"])
+@pytest.mark.parametrize("module", ["", ".adapters.images", ".adapters.folders"])
 def test_the_examples_are_true(module):
-    found = doctest.testmod(importlib.import_module(module))
+    found = doctest.testmod(importlib.import_module(f"lgs_cli{module}"))
     assert found.attempted > 0
     assert found.failed == 0
 

@@ -8,23 +8,37 @@ import pytest
 from pictures import DTYPES, SHAPES, noise, photograph
 
 from lgs_cli.defenses import DEFENSES
+from lgs_cli.defenses.defense import Defense
 from lgs_cli.defenses.pixels import finish, from_uint8, to_uint8
+from lgs_cli.params import Params
 
 # Local Gradients Smoothing has a mask of its own, and its own tests.
 RIVALS = [name for name in DEFENSES if name != "lgs"]
 
 
+@pytest.fixture
+def default_params(tiny_model):
+    """The parameters of a defense with the defaults of all but the model, which has none."""
+
+    def make(defense: Defense) -> Params:
+        own = {"model": str(tiny_model), "resize": 0, "crop": 0}
+        return defense.params(**own if defense.name == "double-mask" else {})
+
+    return make
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", RIVALS)
-def test_contract(name, shape, dtype):
+def test_contract(name, shape, dtype, default_params):
     defense = DEFENSES[name]
+    params = default_params(defense)
     image = noise(shape, dtype, seed=11)
     original = image.copy()
     image.flags.writeable = False
 
-    image_only = defense.apply(image, defense.params())
-    cleaned, mask, coverage = defense.apply(image, defense.params(), with_mask=True)
+    image_only = defense.apply(image, params)
+    cleaned, mask, coverage = defense.apply(image, params, with_mask=True)
 
     np.testing.assert_array_equal(image, original)
     assert cleaned.shape == shape
@@ -47,17 +61,18 @@ def test_contract(name, shape, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RIVALS)
-def test_alpha_and_a_channel_axis_make_no_difference(name, dtype):
+def test_alpha_and_a_channel_axis_make_no_difference(name, dtype, default_params):
     defense = DEFENSES[name]
+    params = default_params(defense)
     rgba = noise((12, 15, 4), dtype, seed=5)
     gray_alpha = rgba[..., 2:]
 
-    color = defense.apply(rgba[..., :3], defense.params()).image
-    np.testing.assert_array_equal(defense.apply(rgba, defense.params()).image[..., :3], color)
+    color = defense.apply(rgba[..., :3], params).image
+    np.testing.assert_array_equal(defense.apply(rgba, params).image[..., :3], color)
 
-    gray = defense.apply(gray_alpha[..., 0], defense.params()).image
-    with_alpha = defense.apply(gray_alpha, defense.params()).image
-    with_axis = defense.apply(gray_alpha[..., :1], defense.params()).image
+    gray = defense.apply(gray_alpha[..., 0], params).image
+    with_alpha = defense.apply(gray_alpha, params).image
+    with_axis = defense.apply(gray_alpha[..., :1], params).image
     np.testing.assert_array_equal(with_alpha[..., 0], gray)
     np.testing.assert_array_equal(with_axis[..., 0], gray)
 
@@ -66,7 +81,7 @@ def test_alpha_and_a_channel_axis_make_no_difference(name, dtype):
 @pytest.mark.parametrize("name", ["jpeg", "tvm", "median", "nlm"])
 def test_noise_on_a_photograph_gets_weaker(name):
     defense = DEFENSES[name]
-    clean = photograph(side=128).astype(float)
+    clean = photograph(1, side=128).astype(float)
     attacked = clean + np.random.default_rng(3).choice([-12, 12], clean.shape)
     attacked = np.clip(attacked, 0, 255)
     cleaned = defense.apply(attacked.astype(np.uint8), defense.params()).image
@@ -90,10 +105,10 @@ def test_noise_on_a_photograph_gets_weaker(name):
     ],
     ids=["int32", "big-endian", "1-D", "5 channels", "empty", "NaN", "above 1"],
 )
-def test_what_is_no_image_is_refused(name, image, error, message):
+def test_what_is_no_image_is_refused(name, image, error, message, default_params):
     defense = DEFENSES[name]
     with pytest.raises(error, match=message):
-        defense.apply(image, defense.params())
+        defense.apply(image, default_params(defense))
 
 
 def test_registry_loads_no_heavy_module():

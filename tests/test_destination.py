@@ -17,7 +17,7 @@ from shell import until
 from lgs_cli.batch.in_place import InPlace, Records
 from lgs_cli.batch.job import Job
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.inputs import Source
+from lgs_cli.storage.inputs import Source
 
 
 def expected(lgs, path: Path, *words: str) -> bytes:

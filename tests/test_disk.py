@@ -9,18 +9,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from shell import Run, image, images, leftovers, lgs, records, started, tree, until
+from folders import image, images, leftovers, records, tree
+from shell import Lgs, Run, until
 
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 
 
 def stopped(run: Run, reason: str) -> None:
     """Check that a run has ended with exactly one line on the disk, beside its summary."""
-    assert run.process.returncode == 1, run.err
-    lines = run.err.splitlines()
-    assert len(lines) <= 2, run.err
-    assert lines[-1].startswith("lgs: "), run.err
-    assert lines[-1].endswith(reason), run.err
+    assert run.returncode == 1, run.stderr
+    lines = run.stderr.splitlines()
+    assert len(lines) <= 2, run.stderr
+    assert lines[-1].startswith("lgs: "), run.stderr
+    assert lines[-1].endswith(reason), run.stderr
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def small_disk(tmp_path: Path):
 
 @AS_ROOT
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_disk_full(tmp_path: Path, small_disk: Path, jobs: int) -> None:
+def test_disk_full(lgs: Lgs, tmp_path: Path, small_disk: Path, jobs: int) -> None:
     images(tmp_path / "in", 40, side=60)  # each takes a page of 4 KB at least
     run = lgs("clean", tmp_path / "in", "-o", small_disk / "out", "-j", jobs)
     stopped(run, f"cannot write into {small_disk / 'out'}: no space left on device")
@@ -47,7 +48,9 @@ def test_disk_full(tmp_path: Path, small_disk: Path, jobs: int) -> None:
 
 
 @AS_ROOT
-def test_disk_full_when_only_the_report_is_on_it(tmp_path: Path, small_disk: Path) -> None:
+def test_disk_full_when_only_the_report_is_on_it(
+    lgs: Lgs, tmp_path: Path, small_disk: Path
+) -> None:
     images(tmp_path / "in", 20)
     (small_disk / "filler").write_bytes(bytes(96 << 10))
     report = small_disk / "report.jsonl"
@@ -56,7 +59,7 @@ def test_disk_full_when_only_the_report_is_on_it(tmp_path: Path, small_disk: Pat
 
 
 @AS_ROOT
-def test_disk_full_for_the_manifest(tmp_path: Path, small_disk: Path) -> None:
+def test_disk_full_for_the_manifest(lgs: Lgs, tmp_path: Path, small_disk: Path) -> None:
     images(tmp_path / "in", 60, side=4)
     out = small_disk / "out"
     out.mkdir()
@@ -70,10 +73,10 @@ def test_disk_full_for_the_manifest(tmp_path: Path, small_disk: Path) -> None:
     stopped(run, "no space left on device")
     assert leftovers(out) == []
     os.unlink(small_disk / "filler")
-    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "out").process.returncode == 0
+    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "out").returncode == 0
 
 
-def test_a_file_size_limit_is_one_of_the_disk(tmp_path: Path) -> None:
+def test_a_file_size_limit_is_one_of_the_disk(lgs: Lgs, tmp_path: Path) -> None:
     images(tmp_path / "in", 10, side=80)
 
     def limit() -> None:
@@ -87,7 +90,7 @@ def test_a_file_size_limit_is_one_of_the_disk(tmp_path: Path) -> None:
 
 
 @AS_ROOT
-def test_read_only_output(tmp_path: Path) -> None:
+def test_read_only_output(lgs: Lgs, tmp_path: Path) -> None:
     images(tmp_path / "in", 4)
     out = tmp_path / "out"
     out.mkdir()
@@ -110,14 +113,14 @@ def obey_permissions() -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_permission_lost_midway(tmp_path: Path, jobs: int) -> None:
+def test_permission_lost_midway(lgs: Lgs, tmp_path: Path, jobs: int) -> None:
     """The right to write goes while an image is in work."""
     met, go = tmp_path / "met", tmp_path / "go"
     images(tmp_path / "in", 4)
     images(tmp_path / "in" / "then", 4, order=f"meet {met} {go}")
     out = tmp_path / "out"
     (out / "then").mkdir(parents=True)
-    with started(
+    with lgs.start(
         "clean", tmp_path / "in", "-o", out, "-j", jobs, preexec_fn=obey_permissions
     ) as run:
         until(lambda: met.exists() and len(tree(out)) == 4)
@@ -131,7 +134,7 @@ def test_permission_lost_midway(tmp_path: Path, jobs: int) -> None:
     assert len(records(out / ".lgs-manifest.jsonl")) == 4
 
 
-def test_no_right_to_make_the_output_directory(tmp_path: Path) -> None:
+def test_no_right_to_make_the_output_directory(lgs: Lgs, tmp_path: Path) -> None:
     images(tmp_path / "in", 3)
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
@@ -140,12 +143,12 @@ def test_no_right_to_make_the_output_directory(tmp_path: Path) -> None:
     assert list(locked.iterdir()) == []
 
 
-def test_an_output_that_is_a_directory_fails_alone(tmp_path: Path) -> None:
+def test_an_output_that_is_a_directory_fails_alone(lgs: Lgs, tmp_path: Path) -> None:
     images(tmp_path / "in", 5)
     image(tmp_path / "in" / "taken.png")
     (tmp_path / "out" / "taken.png").mkdir(parents=True)
     run = lgs("clean", tmp_path / "in", "-o", tmp_path / "out")
-    assert run.process.returncode == 1
-    assert "taken.png: cannot write: is a directory" in run.err
-    assert "6 images: 5 done, 0 skipped, 1 failed" in run.err
+    assert run.returncode == 1
+    assert "taken.png: cannot write: is a directory" in run.stderr
+    assert "6 images: 5 done, 0 skipped, 1 failed" in run.stderr
     assert leftovers(tmp_path / "out") == []

@@ -6,7 +6,7 @@ import pytest
 
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import FORMATS
-from lgs_cli.inputs import Selection, find
+from lgs_cli.storage.inputs import PassedOver, Selection, find
 
 
 def make(folder, *names):
@@ -94,9 +94,38 @@ def test_an_excluded_directory_is_not_walked(here):
     assert [r for _, r in found("in", exclude=("**/a",), include=("**/x.*",))] == ["b/x.png"]
 
 
+def test_directories_of_outputs_are_passed_over(here):
+    make(here, "in/a.png", "in/out/.lgs-manifest.jsonl", "in/out/b.png", "in/sub/masks/c.png")
+    make(here, "in/sub/masks/.lgs-manifest.jsonl", "in/sub/d.png")
+    passed_over = PassedOver()
+    sources = list(find(["in"], [], Selection(), [], passed_over))
+    assert [source.relative for source in sources] == ["a.png", "sub/d.png"]
+    assert passed_over.folders == ["in/out", "in/sub/masks"]
+    assert [relative for _, relative in found("in", include_outputs=True)] == [
+        "a.png", "out/b.png", "sub/d.png", "sub/masks/c.png",
+    ]  # fmt: skip
+    # To name one is to mean it.
+    assert found("in/out") == [("in/out/", "b.png")]
+    assert found(listed=["in/out"]) == [("", "in/out/b.png")]
+
+
+def test_files_of_other_kinds_are_noted_unless_they_are_not_wanted(here):
+    make(here, "in/a.png", "in/b.psd", "in/sub/c.tga", "in/no", "in/.hidden", "in/d.txt")
+
+    def noted(**selection):
+        passed_over = PassedOver()
+        assert len(list(find(["in"], [], Selection(**selection), [], passed_over))) == 1
+        return passed_over.files
+
+    assert noted() == ["in/b.psd", "in/d.txt", "in/no", "in/sub/c.tga"]
+    assert noted(exclude=("*.txt", "sub")) == ["in/b.psd", "in/no"]
+    assert noted(include=("*.png", "*.tga")) == ["in/sub/c.tga"]
+    assert noted(recursive=False) == ["in/b.psd", "in/d.txt", "in/no"]
+
+
 def test_an_input_that_is_not_there_is_refused(here):
     make(here, "a.png")
-    with pytest.raises(UsageError, match=r"^gone: no such file or directory$"):
+    with pytest.raises(UsageError, match=r"^gone: no such file or directory\b"):
         found("a.png", "gone")
     (here / "broken").symlink_to("nowhere")
     assert found("broken") == [("", "broken")]

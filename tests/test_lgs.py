@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from functools import cache
 
 import numpy as np
+import optional_data
 import pytest
-from pictures import DATA, DTYPES, SHAPES, noise, photograph
+from pictures import DTYPES, PHOTOGRAPHS, SAMPLES, SHAPES, noise, photograph, whole_photograph
 from PIL import Image
 from reference import (
     attenuated,
@@ -131,14 +133,14 @@ def test_every_kind_of_array(shape, dtype, parameters):
     "size", [(1, 1), (1, 97), (97, 1), (2, 2), (14, 16), (15, 15), (16, 31), (299, 299)], ids=str
 )
 def test_photographs_of_odd_sizes(size, parameters):
-    whole = photograph(index=7)
+    whole = photograph(index=1)
     assert_follows_the_definition(whole[: size[0], : size[1]], parameters)
 
 
 @pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
 @pytest.mark.parametrize("kind", ["gray", "RGB", "RGBA", "16 bit", "float"])
 def test_photographs_of_every_kind(kind, parameters):
-    whole = photograph(index=30, side=180)
+    whole = photograph(index=3, side=180)
     image = {
         "gray": whole[..., 1],
         "RGB": whole,
@@ -149,37 +151,29 @@ def test_photographs_of_every_kind(kind, parameters):
     assert_follows_the_definition(image, parameters)
 
 
-@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket", "camera", "coins"])
-def test_photographs_that_ship_with_scikit_image(name):
-    data = pytest.importorskip("skimage.data")
-    assert_follows_the_definition(getattr(data, name)(), {})
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, "camera", "coins", "moon", "brick"])
+def test_whole_photographs(name):
+    assert_follows_the_definition(whole_photograph(name), {})
 
 
-@pytest.mark.parametrize("index", range(0, 240, 24))
-def test_whole_photographs(index):
-    folder = DATA / "imagenet"
-    if not folder.is_dir():
-        pytest.skip(f"no photographs: {folder} is absent")
-    with Image.open(sorted(folder.glob("*.JPEG"))[index]) as picture:
-        assert_follows_the_definition(np.asarray(picture.convert("RGB")), {})
+def test_many_whole_photographs():
+    for path in optional_data.photographs()[::24] or sorted(SAMPLES.rglob("*.jpg")):
+        with Image.open(path) as picture:
+            assert_follows_the_definition(np.asarray(picture.convert("RGB")), {})
 
 
 @cache
 def mosaic(rows: int = 4000, columns: int = 6000, tile: int = 500):
     """A photograph of 24 megapixels, as far as texture and sharpness go."""
-    folder = DATA / "imagenet"
-    if not folder.is_dir():
-        pytest.skip(f"no photographs: {folder} is absent")
-    tiles = []
-    for path in sorted(folder.glob("*.JPEG"))[:48]:
-        with Image.open(path) as picture:
-            tiles.append(np.asarray(picture.convert("RGB").resize((tile, tile))))
-    places = iter(range(rows * columns // tile**2))
+    whole = [Image.fromarray(whole_photograph(name)) for name in PHOTOGRAPHS]
+    turns = [None, Image.Transpose.ROTATE_90, Image.Transpose.FLIP_LEFT_RIGHT]
+    tiles = itertools.cycle(
+        np.asarray((picture if turn is None else picture.transpose(turn)).resize((tile, tile)))
+        for turn in turns
+        for picture in whole
+    )
     return np.vstack(
-        [
-            np.hstack([tiles[next(places) % 48] for _ in range(columns // tile)])
-            for _ in range(rows // tile)
-        ]
+        [np.hstack([next(tiles) for _ in range(columns // tile)]) for _ in range(rows // tile)]
     )
 
 
@@ -218,7 +212,7 @@ def test_a_photograph_of_24_megapixels():
 @pytest.mark.parametrize("band_pixels", [1, 1000, 10**9])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
 def test_bands_make_no_difference(monkeypatch, band_pixels, kind):
-    image = photograph(index=50).astype(kind)
+    image = photograph(index=4).astype(kind)
     if kind == np.float32:
         image /= 255
     params = LgsParams(block_size=17, overlap=3, threshold=0.15)

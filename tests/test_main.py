@@ -9,23 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Lgs, files_below
-from shell import PATIENCE
-
-
-def end(process: subprocess.Popen) -> tuple[int, str]:
-    _, said = process.communicate(timeout=PATIENCE)
-    return process.returncode, (said or b"").decode()
+from folders import files_below
+from shell import Lgs, Run
 
 
 def closed(lgs: Lgs, number: int, *arguments: str) -> tuple[int, str]:
     """Run without one of the standard files; what is said where that is not stderr."""
     shell = f'exec "$@" {number}>&-' if number else 'exec "$@" <&-'
-    process = subprocess.Popen(
-        ["sh", "-c", shell, "sh", *lgs.command(*arguments)],
-        cwd=lgs.folder, env=lgs.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    return end(process)
+    command = ["sh", "-c", shell, "sh", *lgs.command(*arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Run(command, lgs.environment, cwd=lgs.folder, **pipes) as run:
+        return run.end(), run.stderr
 
 
 def test_without_stderr_all_is_done(lgs: Lgs, photos: Path) -> None:
@@ -60,13 +54,9 @@ def test_a_full_disk_under_stdout(lgs: Lgs, photos: Path, up_to_date: bool) -> N
     if up_to_date:
         lgs("clean", "photos", "-o", "out")
     with open("/dev/full", "wb") as full:
-        process = lgs.start(
-            "clean", "photos", "-o", "out", "-q", "--report", "-",
-            stdout=full, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        code, said = end(process)
-    assert code == 1
-    assert said.endswith("no space left on device\n") and said.count("\n") == 1
+        run = lgs("clean", "photos", "-o", "out", "-q", "--report", "-", stdout=full)
+    assert run.returncode == 1
+    assert run.stderr.endswith("no space left on device\n") and run.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("up_to_date", [False, True])
@@ -75,12 +65,9 @@ def test_a_reader_that_has_gone(lgs: Lgs, photos: Path, up_to_date: bool) -> Non
         lgs("clean", "photos", "-o", "out")
     reading, writing = os.pipe()
     os.close(reading)
-    process = lgs.start(
-        "clean", "photos", "-o", "out", "-q", "--report", "-",
-        stdout=writing, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    os.close(writing)
-    assert end(process) == (141, "")
+    with lgs.start("clean", "photos", "-o", "out", "-q", "--report", "-", stdout=writing) as run:
+        os.close(writing)
+        assert (run.end(), run.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -96,14 +83,12 @@ def test_a_reader_that_does_not_read_cannot_hold_it_up(
             while True:
                 os.write(writing, bytes(4096))
         os.set_blocking(writing, True)
-        process = lgs.start(
-            "clean", "photos", "-o", "out", "-q", "--report", "-",
-            stdout=writing, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        time.sleep(1)
-        assert process.poll() is None
-        process.send_signal(number)
-        assert end(process) == (128 + number, "")
+        words = ("clean", "photos", "-o", "out", "-q", "--report", "-")
+        with lgs.start(*words, stdout=writing) as run:
+            time.sleep(1)
+            assert run.process.poll() is None
+            run.process.send_signal(number)
+            assert (run.end(), run.stderr) == (128 + number, "")
     finally:
         os.close(writing)
         os.close(reading)

@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 import pytest
-from conftest import files_below
+from folders import files_below
 from PIL import Image
 from reference import local_gradients_smoothing
 
-from lgs_cli.batch.pipeline import Job, Settings, defend, process
-from lgs_cli.defenses.chain import parse_chain
+from lgs_cli.batch.pipeline import CleanSettings, Job, process
+from lgs_cli.defenses.chain import apply_chain, parse_chain
 
 LGS = parse_chain("lgs")
 
@@ -18,7 +18,7 @@ def run(folder, name, *, mask=False, **settings):
     job = Job(
         5, f"{folder}/{name}", f"{folder}/out/{name}", f"{folder}/masks/m.png" if mask else None
     )
-    return process(job, Settings(**{"chain": LGS, **settings}))
+    return process(job, CleanSettings(**{"chain": LGS, **settings}))
 
 
 def test_one_image_from_disk_to_disk(tmp_path, photographs):
@@ -95,9 +95,9 @@ def test_whatever_goes_wrong_is_a_failed_result(tmp_path, photographs, monkeypat
     def broken(*args, **kwargs):
         raise RuntimeError("one\nthing  or another")
 
-    monkeypatch.setattr("lgs_cli.batch.pipeline.defend", broken)
+    monkeypatch.setattr("lgs_cli.batch.pipeline.apply_chain", broken)
     assert run(tmp_path, "a.png").error == "RuntimeError: one thing or another"
-    monkeypatch.setattr("lgs_cli.batch.pipeline.defend", lambda *a, **k: np.empty(1 << 56))
+    monkeypatch.setattr("lgs_cli.batch.pipeline.apply_chain", lambda *a, **k: np.empty(1 << 56))
     assert run(tmp_path, "a.png").error == "not enough memory"
 
 
@@ -107,7 +107,7 @@ def test_a_missing_library_ends_the_run(tmp_path, photographs, monkeypatch):
     def missing(*args, **kwargs):
         raise ImportError("libGL.so.1: cannot open shared object file")
 
-    monkeypatch.setattr("lgs_cli.batch.pipeline.defend", missing)
+    monkeypatch.setattr("lgs_cli.batch.pipeline.apply_chain", missing)
     result = run(tmp_path, "a.png")
     assert result.fatal
     assert result.error == "OpenCV needs libGL.so from the system: apt-get install libgl1"
@@ -116,12 +116,12 @@ def test_a_missing_library_ends_the_run(tmp_path, photographs, monkeypatch):
 def test_a_chain_masks_what_any_of_its_steps_masks(photographs):
     image = np.asarray(photographs[0])
     chain = parse_chain("bit-depth,lgs")
-    squeezed = defend(image, parse_chain("bit-depth"), with_mask=True)
-    smoothed = defend(squeezed.image, LGS, with_mask=True)
-    found = defend(image, chain, with_mask=True)
+    squeezed = apply_chain(image, parse_chain("bit-depth"), with_mask=True)
+    smoothed = apply_chain(squeezed.image, LGS, with_mask=True)
+    found = apply_chain(image, chain, with_mask=True)
     np.testing.assert_array_equal(found.image, smoothed.image)
     np.testing.assert_array_equal(found.mask, np.maximum(squeezed.mask, smoothed.mask))
     assert found.coverage == np.mean((squeezed.mask > 0) | (smoothed.mask > 0))
-    without = defend(image, chain, with_mask=False)
+    without = apply_chain(image, chain, with_mask=False)
     assert without.mask is None
     assert without.coverage == found.coverage

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import files_below
+from folders import files_below
 
 from lgs_cli.batch.quarantine import Quarantine
 from lgs_cli.errors import ImageError
-from lgs_cli.inputs import Source
+from lgs_cli.storage.inputs import Source
 
 
 @pytest.fixture

@@ -6,20 +6,24 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shell import image, images, leftovers, lgs, records, started, tree
+from folders import image, images, leftovers, records, tree
+from shell import Lgs
 
 from lgs_cli import image_io
-from lgs_cli.batch import manifest as manifests
+from lgs_cli.batch import pipeline
 from lgs_cli.batch.manifest import Manifest
-from lgs_cli.batch.pipeline import Job, Settings, process
+from lgs_cli.batch.pipeline import CleanSettings, Job, process
 from lgs_cli.defenses.chain import parse_chain
 from lgs_cli.storage import temporary_path
 
 OLD = 1_600_000_000_123_456_789
 KILLS = 50
+
+Again = Callable[..., dict[str, str]]
 
 
 def age(*paths: Path) -> None:
@@ -33,26 +37,31 @@ def statuses(report: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> Path:
+def done(lgs: Lgs, tmp_path: Path) -> Path:
     """A folder with ``in`` of four images and ``out``, up to date."""
     age(*images(tmp_path / "in", 4))
-    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "out").process.returncode == 0
+    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "out").returncode == 0
     return tmp_path
 
 
-def again(folder: Path, *options: object) -> dict[str, str]:
-    """Run once more; say what became of each image."""
-    report = folder / "again.jsonl"
-    run = lgs("clean", folder / "in", "-o", folder / "out", "--report", report, *options)
-    assert run.process.returncode == 0, run.err
-    return statuses(report)
+@pytest.fixture
+def again(lgs: Lgs) -> Again:
+    """Run once more over a folder; return the status of each image."""
+
+    def run_again(folder: Path, *options: object) -> dict[str, str]:
+        report = folder / "again.jsonl"
+        run = lgs("clean", folder / "in", "-o", folder / "out", "--report", report, *options)
+        assert run.returncode == 0, run.stderr
+        return statuses(report)
+
+    return run_again
 
 
 SKIPPED = {f"{index:02}.png": "skipped" for index in range(4)}
 DONE = dict.fromkeys(SKIPPED, "done")
 
 
-def test_what_is_up_to_date_is_skipped_and_left_alone(done: Path) -> None:
+def test_what_is_up_to_date_is_skipped_and_left_alone(again: Again, done: Path) -> None:
     before = {path: path.stat() for path in (done / "out").glob("*.png")}
     first = (done / "out" / ".lgs-manifest.jsonl").read_bytes()
     assert again(done) == SKIPPED
@@ -60,7 +69,19 @@ def test_what_is_up_to_date_is_skipped_and_left_alone(done: Path) -> None:
     assert (done / "out" / ".lgs-manifest.jsonl").read_bytes() == first
 
 
-def test_a_skipped_image_is_reported_as_it_was_done(done: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--dry-run", "--force")], ids=str)
+def test_what_is_up_to_date_starts_no_process(
+    lgs: Lgs, done: Path, options: tuple[str, ...]
+) -> None:
+    words = ("clean", done / "in", "-o", done / "out", *options)
+    killed_by_a_fork = {"LGS_TEST_SIGNAL_AT_FORK": str(int(signal.SIGKILL))}
+    assert lgs(*words, env=killed_by_a_fork).returncode == 0
+    image(done / "in" / "new.png", 9)
+    wanted = 0 if options else -signal.SIGKILL
+    assert lgs(*words, env=killed_by_a_fork).returncode == wanted
+
+
+def test_a_skipped_image_is_reported_as_it_was_done(lgs: Lgs, done: Path) -> None:
     one, two = done / "one.jsonl", done / "two.jsonl"
     lgs("clean", done / "in", "-o", done / "out", "--force", "--report", one)
     lgs("clean", done / "in", "-o", done / "out", "--report", two)
@@ -71,7 +92,7 @@ def test_a_skipped_image_is_reported_as_it_was_done(done: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["touched", "grown", "output gone", "output cut"])
-def test_what_has_changed_is_done_again(done: Path, change: str) -> None:
+def test_what_has_changed_is_done_again(again: Again, done: Path, change: str) -> None:
     expected = tree(done / "out")
     source, output = done / "in" / "01.png", done / "out" / "01.png"
     if change == "touched":
@@ -103,14 +124,14 @@ def test_what_has_changed_is_done_again(done: Path, change: str) -> None:
     ],
     ids=str,
 )
-def test_other_settings_do_all_again(done: Path, options: tuple[object, ...]) -> None:
+def test_other_settings_do_all_again(again: Again, done: Path, options: tuple[object, ...]) -> None:
     assert again(done, *options) == DONE
     if options != ("--force",):
         assert again(done, *options) == SKIPPED
 
 
 def test_another_version_does_all_again(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(parse_chain("lgs"))
+    settings = CleanSettings(parse_chain("lgs"))
 
     def found() -> dict[str, bool]:
         manifest = Manifest(str(done / "out"), settings)
@@ -125,29 +146,29 @@ def test_another_version_does_all_again(done: Path, monkeypatch: pytest.MonkeyPa
             manifest.close()
 
     assert set(found().values()) == {True}
-    monkeypatch.setattr(manifests, "__version__", "999")
+    monkeypatch.setattr(pipeline, "__version__", "999")
     assert set(found().values()) == {False}
 
 
-def test_masks_asked_for(done: Path) -> None:
+def test_masks_asked_for(again: Again, done: Path) -> None:
     """Absent ones, ones of another style, lost ones; one not asked for is no reason."""
     masks = ("--masks", done / "masks")
     assert again(done, *masks) == DONE
     assert again(done, *masks) == SKIPPED
     assert again(done) == SKIPPED
-    (done / "masks" / "02.png").unlink()
+    (done / "masks" / "02.png.png").unlink()
     assert again(done, *masks) == {**SKIPPED, "02.png": "done"}
     assert again(done, *masks, "--mask-style", "binary") == DONE
     assert again(done, *masks, "--mask-style", "binary") == SKIPPED
 
 
-def test_failed_is_not_done(done: Path) -> None:
+def test_failed_is_not_done(lgs: Lgs, done: Path) -> None:
     bad = done / "in" / "bad.png"
     bad.write_bytes(b"not an image")
     age(bad)
     for _ in range(2):
         run = lgs("clean", done / "in", "-o", done / "out", "--report", done / "r.jsonl")
-        assert run.process.returncode == 1
+        assert run.returncode == 1
         assert statuses(done / "r.jsonl") == {**SKIPPED, "bad.png": "failed"}
 
 
@@ -168,7 +189,7 @@ def test_a_source_too_young_for_its_mtime_is_done_again(
     path = image(tmp_path / "a.png")
     os.utime(path, ns=(mtime, mtime))
     monkeypatch.setattr(time, "time_ns", lambda: mtime + since)
-    settings = Settings(parse_chain("lgs"))
+    settings = CleanSettings(parse_chain("lgs"))
     (tmp_path / "out").mkdir()
     job = Job(0, str(path), str(tmp_path / "out" / "a.png"))
     manifest = Manifest(str(tmp_path / "out"), settings)
@@ -193,7 +214,7 @@ def test_a_source_that_changes_while_it_is_read_is_done_again(
         return picture
 
     monkeypatch.setattr(image_io, "read", read_and_change)
-    settings = Settings(parse_chain("lgs"))
+    settings = CleanSettings(parse_chain("lgs"))
     (tmp_path / "out").mkdir()
     job = Job(0, str(path), str(tmp_path / "out" / "a.png"))
     manifest = Manifest(str(tmp_path / "out"), settings)
@@ -205,7 +226,7 @@ def test_a_source_that_changes_while_it_is_read_is_done_again(
     manifest.close()
 
 
-def test_whatever_a_manifest_holds_it_is_read(done: Path) -> None:
+def test_whatever_a_manifest_holds_it_is_read(again: Again, done: Path) -> None:
     """Torn, doubled and foreign lines; what stands in whole ones still counts."""
     path = done / "out" / ".lgs-manifest.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -221,7 +242,7 @@ def test_whatever_a_manifest_holds_it_is_read(done: Path) -> None:
     assert sorted(path.read_bytes().splitlines(keepends=True)) == sorted(lines)
 
 
-def test_the_last_line_of_an_output_counts(done: Path) -> None:
+def test_the_last_line_of_an_output_counts(again: Again, done: Path) -> None:
     path = done / "out" / ".lgs-manifest.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     stale = json.dumps({**json.loads(lines[1]), "output_size": 1}) + "\n"
@@ -232,14 +253,16 @@ def test_the_last_line_of_an_output_counts(done: Path) -> None:
     assert again(done) == {**SKIPPED, name: "done"}
 
 
-def test_what_a_killed_run_left_of_the_manifest_goes(done: Path) -> None:
+def test_what_a_killed_run_left_of_the_manifest_goes(again: Again, done: Path) -> None:
     left = Path(temporary_path(str(done / "out" / ".lgs-manifest.jsonl")))
     left.write_bytes(b"half")
     assert again(done) == SKIPPED
     assert leftovers(done) == []
 
 
-def test_a_temporary_file_of_a_killed_run_goes_though_its_image_now_fails(done: Path) -> None:
+def test_a_temporary_file_of_a_killed_run_goes_though_its_image_now_fails(
+    lgs: Lgs, done: Path
+) -> None:
     (done / "in" / "bad.png").write_bytes(b"no image any more")
     left = Path(temporary_path(str(done / "out" / "bad.png")))
     left.write_bytes(b"half")
@@ -248,7 +271,7 @@ def test_a_temporary_file_of_a_killed_run_goes_though_its_image_now_fails(done: 
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_killed_at_random_moments(tmp_path: Path, part: int) -> None:
+def test_killed_at_random_moments(lgs: Lgs, tmp_path: Path, part: int) -> None:
     """SIGKILL, then the run again: byte for byte what an uninterrupted run gives."""
     dice = random.Random(1807_01216 + part)
     sources = images(tmp_path / "in", 24, order="sleep 0.02", side=48)
@@ -261,9 +284,7 @@ def test_killed_at_random_moments(tmp_path: Path, part: int) -> None:
 
     kills = 0
     while kills < KILLS // 2:
-        with started(
-            *words, "-o", out, "--masks", masks, start_new_session=True, stderr=None
-        ) as run:
+        with lgs.start(*words, "-o", out, "--masks", masks, stderr=None) as run:
             # From the first work of the run on; what comes before it is not worth a kill.
             deadline = time.monotonic() + dice.uniform(0.1, 1.5)
             while time.monotonic() < deadline and run.process.poll() is None:
@@ -286,7 +307,7 @@ def test_killed_at_random_moments(tmp_path: Path, part: int) -> None:
             shutil.rmtree(out)
             shutil.rmtree(masks)
 
-    assert lgs(*words, "-o", out, "--masks", masks).process.returncode == 0
+    assert lgs(*words, "-o", out, "--masks", masks).returncode == 0
     assert (tree(out), tree(masks)) == whole
     assert leftovers(out, masks) == []
     report = tmp_path / "report.jsonl"

@@ -7,17 +7,15 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import detectors
 import numpy as np
 import pytest
-from conftest import files_below, snapshot
+from folders import files_below, snapshot
 from PIL import Image
-from shell import lgs as shell
-from shell import started, until
+from shell import until
 
 SIZE = 128, 96
 TIME = re.compile(r"in \d+\.\d s")
@@ -109,7 +107,7 @@ def test_json_lines(scan, tree):
     assert run.stdout.isascii()
     for record in records:
         assert list(record) == [
-            "source", "status", "error", "score", "regions", "width", "height",
+            "source", "status", "error", "score", "regions", "page", "width", "height",
         ]  # fmt: skip
     a, b, d, e, f = records
     assert [r["source"] for r in records] == [
@@ -117,7 +115,7 @@ def test_json_lines(scan, tree):
     ]  # fmt: skip
     assert e == {
         "source": "in/c/e.png", "status": "failed", "error": "not an image", "score": None,
-        "regions": [], "width": None, "height": None,
+        "regions": [], "page": None, "width": None, "height": None,
     }  # fmt: skip
     for record in (a, b, d, f):
         assert (record["status"], record["error"]) == ("done", None)
@@ -208,19 +206,20 @@ def test_regions_are_in_pixels_as_stored(scan, tmp_path):
     assert overlap(record["regions"][0], TWO) > 0.7
 
 
-def test_the_lines_are_streamed(tmp_path, detector):
+def test_the_lines_are_streamed(lgs, tmp_path, detector):
     """Each is there as soon as its turn comes, while later images are in work."""
     save(tmp_path / "0.png", ONE)
     met, go = tmp_path / "met", tmp_path / "go"
     save(tmp_path / "1.png", order=f"meet {met} {go}")
     save(tmp_path / "2.png", ONE)
-    with started("scan", tmp_path, "--detector", detector, "-j", 2) as run:
+    with lgs.start("scan", tmp_path, "--detector", detector, "-j", 2) as run:
         assert b"0.png" in run.process.stdout.readline()
         until(met.exists)
         assert run.process.poll() is None
         go.touch()
         assert run.end() == 0
-    assert [Path(line.split("\t")[1]).name for line in run.out.splitlines()] == ["1.png", "2.png"]
+    rows = [line.split("\t") for line in run.stdout.decode().splitlines()]
+    assert [Path(row[1]).name for row in rows] == ["1.png", "2.png"]
 
 
 def test_quiet_and_verbose(scan, tree):
@@ -275,13 +274,14 @@ def test_exit_codes(scan, tree, inputs, options, code):
 def test_no_image_is_exit_code_3(scan, tmp_path):
     (tmp_path / "empty").mkdir()
     run = scan("empty")
-    assert (run.returncode, run.stdout, run.stderr) == (3, b"", "lgs: no image found\n")
+    assert (run.returncode, run.stdout) == (3, b"")
+    assert run.stderr.startswith("lgs: no image found in empty") and run.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ([], "nothing to scan: name an INPUT, or --files-from"),
+        ([], "nothing to scan: name files or directories, or --files-from"),
         (["gone.png"], "gone.png: no such file or directory"),
         (["in", "-0"], "-0 is for the paths of --files-from, and of --found-only"),
         (["in", "-0", "--json", "--found-only"], "-0 is for the paths of"),
@@ -291,7 +291,7 @@ def test_no_image_is_exit_code_3(scan, tmp_path):
         (["in", "--threshold", "1.5"], "threshold is 1.5; valid is 0 to 1"),
         (["in", "--move-to", "in"], "in is both an input and where files are moved"),
         (["in", "--move-to", "in/b.png"], "--move-to in/b.png: not a directory"),
-        (["in", "--move-to", ""], "Invalid value for '--move-to': the path is empty"),
+        (["in", "--move-to", ""], "--move-to: the path is empty"),
     ],
 )
 def test_refused_before_any_work(lgs, scan, tree, words, reason):
@@ -420,17 +420,17 @@ def test_quarantine_on_another_file_system(lgs, scan, tree):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_poisonous_image_costs_one_image(tmp_path, detector, jobs):
+def test_a_poisonous_image_costs_one_image(lgs, tmp_path, detector, jobs):
     for name in range(6):
         save(tmp_path / f"in/{name}.png", *[ONE] * (name % 2))
     save(tmp_path / "in/2-crash.png", order="segfault")
     save(tmp_path / "in/3-hang.png", order="hang")
     save(tmp_path / "in/4-bomb.png", order=f"allocate {600 << 20}")
-    run = shell(
+    run = lgs(
         "scan", tmp_path / "in", "--json", "-j", jobs, "--detector", detector,
         "--timeout", 8, "--memory-limit", "400M",
     )  # fmt: skip
-    records = {Path(r["source"]).name: r for r in map(json.loads, run.out.splitlines())}
+    records = {Path(r["source"]).name: r for r in map(json.loads, run.stdout.splitlines())}
     assert list(records) == sorted(records)
     errors = {name: r["error"] for name, r in records.items() if r["status"] == "failed"}
     assert errors.pop("2-crash.png").startswith("the worker died: signal 11")
@@ -439,8 +439,8 @@ def test_a_poisonous_image_costs_one_image(tmp_path, detector, jobs):
     }  # fmt: skip
     for name in range(6):
         assert len(records[f"{name}.png"]["regions"]) == name % 2
-    assert run.process.returncode == 1
-    assert untimed(run.err.splitlines()[-1]) == (
+    assert run.returncode == 1
+    assert untimed(run.stderr.splitlines()[-1]) == (
         "9 images: 3 with a patch, 3 without, 3 failed in # s"
     )
 
@@ -460,39 +460,33 @@ def test_failures_end_the_scan_at_the_same_image(scan, tmp_path, jobs, option, f
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it(tmp_path, detector, number, code):
+def test_a_signal_ends_it(lgs, tmp_path, detector, number, code):
     save(tmp_path / "in/0.png", ONE)
     for name in range(1, 5):
         save(tmp_path / f"in/{name}.png", ONE, order="hang")
     words = ("scan", tmp_path / "in", "--detector", detector, "-j", 2, "--move-to", tmp_path / "q")
-    with started(*words) as run:
+    with lgs.start(*words) as run:
         assert b"0.png" in run.process.stdout.readline()
         run.process.send_signal(number)
         assert run.end() == code
         assert run.processes() == []
     assert files_below(tmp_path / "q") == {"0.png"}
-    assert run.err.startswith("1 image: 1 with a patch (1 moved), 0 without, 0 failed")
-    assert run.err.endswith("; 4 not reached\n")
+    assert run.stderr.startswith("1 image: 1 with a patch (1 moved), 0 without, 0 failed")
+    assert run.stderr.endswith("; 4 not reached\n")
 
 
 def test_a_reader_that_goes_away(lgs, tree, detector):
     reading, writing = os.pipe()
     os.close(reading)
-    run = lgs.start(
-        "scan", "in/a.png", "-q", "--detector", detector, stdout=writing, stderr=subprocess.PIPE
-    )
-    os.close(writing)
-    _, complaint = run.communicate(timeout=60)
-    assert (run.returncode, complaint) == (141, b"")
+    with lgs.start("scan", "in/a.png", "-q", "--detector", detector, stdout=writing) as run:
+        os.close(writing)
+        assert (run.end(), run.stderr) == (141, "")
 
 
 def test_a_full_disk_under_stdout(lgs, tree, detector):
     with open("/dev/full", "wb") as full:
-        run = lgs.start(
-            "scan", "in/a.png", "-q", "--detector", detector, stdout=full, stderr=subprocess.PIPE
-        )
-        _, complaint = run.communicate(timeout=60)
-    assert (run.returncode, complaint) == (1, b"lgs: no space left on device\n")
+        run = lgs("scan", "in/a.png", "-q", "--detector", detector, stdout=full)
+    assert (run.returncode, run.stderr) == (1, "lgs: no space left on device\n")
 
 
 # What is looked at

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from shell import PATIENCE, image, images, leftovers, lgs, records, started, until
+from folders import image, images, leftovers, records
+from shell import PATIENCE, Lgs, until
 
 ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
@@ -16,7 +17,7 @@ ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 @pytest.mark.parametrize("jobs", [1, 3])
 @pytest.mark.parametrize(("number", "code"), ENDS)
 def test_a_signal_ends_a_run_in_order(
-    tmp_path: Path, jobs: int, number: signal.Signals, code: int
+    lgs: Lgs, tmp_path: Path, jobs: int, number: signal.Signals, code: int
 ) -> None:
     """One image hangs in C code, the rest are done, then comes the signal."""
     healthy = images(tmp_path / "in", 6)
@@ -26,7 +27,7 @@ def test_a_signal_ends_a_run_in_order(
     out, masks, report = tmp_path / "out", tmp_path / "masks", tmp_path / "report.jsonl"
     scratch = tmp_path / "tmp"
     scratch.mkdir()
-    with started(
+    with lgs.start(
         "clean", tmp_path / "in", "-o", out, "--masks", masks, "-j", jobs, "--report", report,
         env={"TMPDIR": str(scratch)},
     ) as run:  # fmt: skip
@@ -36,9 +37,9 @@ def test_a_signal_ends_a_run_in_order(
         assert run.end() == code
         assert run.processes() == []
 
-    assert run.out == ""
-    assert run.err.splitlines() == [run.err.strip()], run.err
-    assert run.err.startswith("6 images: 6 done, 0 skipped, 0 failed")
+    assert run.stdout == b""
+    assert run.stderr.splitlines() == [run.stderr.strip()], run.stderr
+    assert run.stderr.startswith("6 images: 6 done, 0 skipped, 0 failed")
     # In the report and in the manifest stands what has finished, and nothing else.
     assert set(records(report)) == {path.name for path in healthy}
     assert set(records(out / ".lgs-manifest.jsonl")) == {path.name for path in healthy}
@@ -47,7 +48,7 @@ def test_a_signal_ends_a_run_in_order(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_at_any_moment(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_at_any_moment(lgs: Lgs, tmp_path: Path, number: signal.Signals) -> None:
     """From the start of the interpreter to the end of the run, in steps of 60 ms, with crashes."""
     images(tmp_path / "in", 8)
     images(tmp_path / "in" / "bad", 3, order="segfault")
@@ -55,42 +56,56 @@ def test_a_signal_at_any_moment(tmp_path: Path, number: signal.Signals) -> None:
     codes = []
     for step, moment in enumerate(moments):
         out = tmp_path / f"out{step}"
-        with started("clean", tmp_path / "in", "-o", out, "-j", 2) as run:
+        with lgs.start("clean", tmp_path / "in", "-o", out, "-j", 2) as run:
             time.sleep(moment)
             run.process.send_signal(number)
             codes.append(run.end())
             assert run.processes() == []
         if codes[-1] == 128 + number:
             # Python itself, before any line of lgs has run, has a word for Ctrl-C.
-            assert "Traceback" not in run.err or "site" in run.err, run.err
-            assert "warn" not in run.err.lower()
+            assert "Traceback" not in run.stderr or "site" in run.stderr, run.stderr
+            assert "warn" not in run.stderr.lower()
             assert leftovers(out) == []
         else:
             # Not yet listening, or already done.
-            assert codes[-1] in (1, -number), (codes, run.err)
+            assert codes[-1] in (1, -number), (codes, run.stderr)
     assert 128 + number in codes
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_right_after_the_fork(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_right_after_the_fork(lgs: Lgs, tmp_path: Path, number: signal.Signals) -> None:
     """Nothing has been asked of the new process, and yet it must be waited for."""
     source = image(tmp_path / "in.png")
     at_fork = {"LGS_TEST_SIGNAL_AT_FORK": str(int(number))}
-    with started("clean", source, "-o", tmp_path / "out", env=at_fork) as run:
+    with lgs.start("clean", source, "-o", tmp_path / "out", env=at_fork) as run:
         assert run.end() == 128 + number
         assert run.processes() == []
+
+
+@pytest.mark.parametrize("module", ["click", "lgs_cli.commands.clean", "joblib"])
+@pytest.mark.parametrize(("number", "code"), ENDS)
+def test_a_signal_while_a_module_loads(
+    lgs: Lgs, tmp_path: Path, module: str, number: signal.Signals, code: int
+) -> None:
+    images(tmp_path / "in", 4)
+    lgs.environment["LGS_TEST_SIGNAL_AT_IMPORT"] = f"{module} {int(number)}"
+    with lgs.start("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", 2) as run:
+        assert run.end() == code
+        assert run.processes() == []
+    assert "Traceback" not in run.stderr
+    assert leftovers(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_a_signal_while_the_workers_are_ended(
-    tmp_path: Path, number: signal.Signals, jobs: int
+    lgs: Lgs, tmp_path: Path, number: signal.Signals, jobs: int
 ) -> None:
     """They are slow to end; the run waits for them all the same."""
     met, go = tmp_path / "met", tmp_path / "go"
     images(tmp_path / "in", 3)
     image(tmp_path / "in" / "99.png", order=f"meet {met} {go}")
-    with started("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", jobs) as run:
+    with lgs.start("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", jobs) as run:
         until(met.exists)
         server = run.server()
         os.kill(server, signal.SIGSTOP)
@@ -106,56 +121,54 @@ def test_a_signal_while_the_workers_are_ended(
         assert run.processes() == []
 
 
-def test_ctrl_c_reaches_the_whole_group(tmp_path: Path) -> None:
+def test_ctrl_c_reaches_the_whole_group(lgs: Lgs, tmp_path: Path) -> None:
     """A terminal sends SIGINT to workers too: none takes it for a crash."""
     met, go = tmp_path / "met", tmp_path / "go"
     images(tmp_path / "in", 4, order=f"meet {met} {go}")
-    with started(
-        "clean", tmp_path / "in", "-o", tmp_path / "out", "-j", 2, start_new_session=True
-    ) as run:
+    with lgs.start("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", 2) as run:
         until(met.exists)
         os.killpg(run.process.pid, signal.SIGINT)
         assert run.end() == 130
         assert run.processes() == []
-    assert run.err.startswith("0 images")
-    assert "worker" not in run.err
+    assert run.stderr.startswith("0 images")
+    assert "worker" not in run.stderr
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, jobs: int) -> None:
+def test_workers_do_not_outlive_a_killed_parent(lgs: Lgs, tmp_path: Path, jobs: int) -> None:
     """They hang in C code with Python's lock held; the reader of the pipe sees its end at once."""
     images(tmp_path / "in", 4, order="hang")
-    with started("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", jobs) as run:
+    with lgs.start("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", jobs) as run:
         until(lambda: len(run.processes()) == 2 + jobs)
         run.process.kill()
         assert run.end() == -signal.SIGKILL
         until(lambda: not run.processes())
 
 
-def test_the_lock_ends_with_the_process(tmp_path: Path) -> None:
+def test_the_lock_ends_with_the_process(lgs: Lgs, tmp_path: Path) -> None:
     """A second run is turned away while the first lives, however the first ends."""
     images(tmp_path / "in", 4, order="hang")
     good = image(tmp_path / "good.png")
     out = tmp_path / "out"
-    with started("clean", tmp_path / "in", "-o", out, "-j", 2) as run:
+    with lgs.start("clean", tmp_path / "in", "-o", out, "-j", 2) as run:
         until(lambda: len(run.processes()) == 4)
         second = lgs("clean", good, "-o", out)
-        assert second.process.returncode == 4
-        assert second.err == f"lgs: another lgs is writing into {out}; --wait waits for it\n"
+        assert second.returncode == 4
+        assert second.stderr == f"lgs: another lgs is writing into {out}; --wait waits for it\n"
         run.process.kill()
         run.process.wait(PATIENCE)
         # Not even the time that its workers take to go.
-        assert lgs("clean", good, "-o", out).process.returncode == 0
+        assert lgs("clean", good, "-o", out).returncode == 0
 
 
-def test_wait_waits(tmp_path: Path) -> None:
+def test_wait_waits(lgs: Lgs, tmp_path: Path) -> None:
     met, go = tmp_path / "met", tmp_path / "go"
     image(tmp_path / "in" / "a.png", order=f"meet {met} {go}")
     good = image(tmp_path / "good.png")
     out = tmp_path / "out"
-    with started("clean", tmp_path / "in", "-o", out) as first:
+    with lgs.start("clean", tmp_path / "in", "-o", out) as first:
         until(met.exists)
-        with started("clean", good, "-o", out, "--wait") as second:
+        with lgs.start("clean", good, "-o", out, "--wait") as second:
             until(lambda: _waits_for_a_lock(second.process.pid))
             assert second.process.poll() is None
             go.touch()
@@ -165,16 +178,18 @@ def test_wait_waits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), ENDS)
-def test_a_signal_ends_the_waiting(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_a_signal_ends_the_waiting(
+    lgs: Lgs, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     image(tmp_path / "in" / "a.png", order="hang")
     out = tmp_path / "out"
-    with started("clean", tmp_path / "in", "-o", out) as first:
+    with lgs.start("clean", tmp_path / "in", "-o", out) as first:
         until(lambda: len(first.processes()) == 3)
-        with started("clean", tmp_path / "in", "-o", out, "--wait") as second:
+        with lgs.start("clean", tmp_path / "in", "-o", out, "--wait") as second:
             until(lambda: _waits_for_a_lock(second.process.pid))
             second.process.send_signal(number)
             assert second.end() == code
-        assert second.err == ""
+        assert second.stderr == ""
 
 
 def _waits_for_a_lock(pid: int) -> bool:
@@ -183,13 +198,13 @@ def _waits_for_a_lock(pid: int) -> bool:
     return any("->" in line and f" {pid} " in line for line in lines)
 
 
-def test_the_reader_of_the_report_may_go(tmp_path: Path) -> None:
+def test_the_reader_of_the_report_may_go(lgs: Lgs, tmp_path: Path) -> None:
     """``lgs clean --report - | head -1``: no word, no process, no file left behind."""
     met, go = tmp_path / "met", tmp_path / "go"
     image(tmp_path / "in" / "00.png")
     images(tmp_path / "in" / "then", 4, order=f"meet {met} {go}")
     out = tmp_path / "out"
-    with started("clean", tmp_path / "in", "-o", out, "--report", "-", "-q") as run:
+    with lgs.start("clean", tmp_path / "in", "-o", out, "--report", "-", "-q") as run:
         assert run.process.stdout is not None
         first = run.process.stdout.readline()
         run.process.stdout.close()
@@ -198,14 +213,14 @@ def test_the_reader_of_the_report_may_go(tmp_path: Path) -> None:
         assert run.end() in (1, 128 + signal.SIGPIPE)
         assert run.processes() == []
     assert b"00.png" in first
-    assert run.err == ""
+    assert run.stderr == ""
     assert leftovers(out) == []
 
 
-def test_the_reader_of_a_pipe_sees_its_end(tmp_path: Path) -> None:
+def test_the_reader_of_a_pipe_sees_its_end(lgs: Lgs, tmp_path: Path) -> None:
     """Of stdout and stderr at once: no worker keeps the other end."""
     images(tmp_path / "in", 3, order="hang")
-    with started(
+    with lgs.start(
         "clean", tmp_path / "in", "-o", tmp_path / "out", "--report", "-", stderr=subprocess.STDOUT
     ) as run:
         until(lambda: len(run.processes()) >= 3)

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from lgs_cli import storage
 from lgs_cli.errors import ImageError, StorageError
-from lgs_cli.storage import write
+from lgs_cli.storage import Like, write
 
 
 def test_write_makes_directories_and_honors_the_umask(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_full_disk_for_real(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\n"
         "from lgs_cli.errors import StorageError\n"
-        "from lgs_cli.storage import write\n"
+        "from lgs_cli.storage import Like, write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "try:\n    write(sys.argv[1], bytes(200_000))\n"
@@ -126,13 +127,84 @@ def test_full_disk_for_real(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").read_bytes() == b"old"
 
 
-def test_write_is_not_led_astray_by_its_temporary_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_a_link_in_place_of_the_temporary_file_is_not_written_to(
+    tmp_path: Path, plant: Callable[[object, object], None]
+) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     path = str(tmp_path / "a.png")
-    os.symlink(victim, storage.temporary_path(path))
-    with pytest.raises(ImageError):
-        storage.write(path, b"new")
+    plant(victim, storage.temporary_path(path))
+    write(path, b"new")
     assert victim.read_bytes() == b"precious"
-    storage.write(path, b"new")
+    assert (tmp_path / "a.png").read_bytes() == b"new"
     assert sorted(os.listdir(tmp_path)) == ["a.png", "victim"]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("model", "umask", "wanted"),
+    [(0o600, 0o022, 0o600), (0o664, 0o022, 0o644), (0o666, 0o077, 0o600), (0o440, 0o022, 0o440)],
+)
+def test_a_file_is_no_more_open_than_its_model(
+    tmp_path: Path, model: int, umask: int, wanted: int
+) -> None:
+    source = tmp_path / "source.png"
+    source.touch()
+    source.chmod(model)
+    before = os.umask(umask)
+    try:
+        write(str(tmp_path / "a.png"), b"new", like=Like(str(source)))
+        write(str(tmp_path / "a.png"), b"newer", like=Like(str(source)))
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "a.png") == wanted
+    assert (tmp_path / "a.png").read_bytes() == b"newer"
+
+
+def test_new_directories_are_no_more_open_than_their_models(tmp_path: Path) -> None:
+    source = tmp_path / "in/a/b/x.png"
+    source.parent.mkdir(parents=True)
+    source.touch()
+    (tmp_path / "in").chmod(0o755)
+    (tmp_path / "in/a").chmod(0o700)
+    (tmp_path / "in/a/b").chmod(0o550)
+    (tmp_path / "out").mkdir()
+    before = os.umask(0o027)
+    try:
+        write(
+            str(tmp_path / "out/a/b/x.png"), b"new", like=Like(str(source), str(tmp_path / "out"))
+        )
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "out/a") == 0o700
+    assert mode(tmp_path / "out/a/b") == 0o750
+
+
+def test_times_are_those_of_the_model_if_that_is_wanted(tmp_path: Path) -> None:
+    source = tmp_path / "source.png"
+    source.touch()
+    os.utime(source, ns=(10**18 + 7, 10**18 + 9))
+    write(str(tmp_path / "a.png"), b"new", like=Like(str(source), times=True))
+    found = (tmp_path / "a.png").stat()
+    assert (found.st_atime_ns, found.st_mtime_ns) == (10**18 + 7, 10**18 + 9)
+    write(str(tmp_path / "a.png"), b"new", like=Like(str(source)))
+    assert (tmp_path / "a.png").stat().st_mtime_ns > 10**18 + 9
+
+
+def test_nothing_is_written_through_a_link_below_the_root(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/x.png").write_bytes(b"precious")
+    (tmp_path / "out/sub").symlink_to(tmp_path / "in")
+    like = Like(str(tmp_path / "in/x.png"), str(tmp_path / "out"))
+    with pytest.raises(ImageError, match="cannot write: not a directory"):
+        write(str(tmp_path / "out/sub/x.png"), b"new", like=like)
+    assert (tmp_path / "in/x.png").read_bytes() == b"precious"
+    # The root itself may be one: the user has named it.
+    (tmp_path / "link").symlink_to("out")
+    write(str(tmp_path / "link/x.png"), b"new", like=Like(like.source, str(tmp_path / "link")))
+    assert (tmp_path / "out/x.png").read_bytes() == b"new"

@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import attacked
 
 from lgs_cli import visualize
 from lgs_cli.formats import MASK_STYLES
-
-ATTACKED = Path(__file__).resolve().parents[2] / "shared" / "data" / "attacked"
 
 # The ends of matplotlib's inferno, as published with the colormap (rounded to 8 bits).
 INFERNO_0 = (0, 0, 4)
@@ -102,14 +99,8 @@ def test_to_rgb8_never_returns_a_view():
 
 
 def test_overlay_colors_the_noise_and_grays_the_rest_of_a_photograph():
-    folder = ATTACKED / "lavan_32px"
-    if not folder.is_dir():
-        pytest.skip(f"no attacked photographs in {folder}")
-    files = sorted(folder.glob("*.png"))
-    assert len(files) == 48
-    for file in files[::12]:
-        image = np.asarray(Image.open(file).convert("RGB"))
-        clean = np.asarray(Image.open(ATTACKED / "clean" / file.name).convert("RGB"))
+    for index in range(4):
+        clean, image = attacked(index)
         mask = (image != clean).any(2).astype(np.float32)
         picture = visualize.render("overlay", image, mask, image).astype(int)
         saturation = np.ptp(picture, 2)

@@ -1,1 +1,1 @@
-"""The defenses inside other libraries: torch, torchvision, albumentations, ART."""
+"""The defenses for programs: images and folders in Python, modules and transforms for libraries."""

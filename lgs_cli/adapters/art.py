@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lgs_cli.api.images import Method, chain_of, clean
+from lgs_cli.adapters.images import Method, chain_of, clean
 from lgs_cli.errors import MissingExtraError
 
 try:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lgs_cli.api.images import Method, chain_of, clean
+from lgs_cli.adapters.images import Method, chain_of, clean
 from lgs_cli.lazy import np
 
 __all__ = ["Clean"]

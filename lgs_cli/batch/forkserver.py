@@ -1,80 +1,42 @@
-"""The process that forks workers: it loads the libraries once, and a new worker costs milliseconds.
+"""The process that forks workers: it loads OpenCV once, and a new worker costs milliseconds.
 
-It has no threads and opens no image. It starts before anything else has been loaded, so that
-OpenCV, which takes as long to load as all the rest, loads beside it; hence the late imports.
+It has no threads and opens no image, so that nothing can harm it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
 import socket
 import struct
-from collections.abc import Sequence
-from importlib import import_module
+import sys
+import threading
 from typing import IO, NoReturn
 
-from lgs_cli.signals import ENDING
+from lgs_cli import signals
+
+# A worker a core is enough; threads within one would only get in each other's way.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 _STATUS = struct.Struct("=i")
-_started: list[ForkServer] = []
-
-
-def start(modules: Sequence[str] = ()) -> None:
-    """Start a process for the run to come; it ends with :func:`discard`, or with that run.
-
-    Parameters
-    ----------
-    modules : sequence of str
-        What its workers need besides what all workers need.
-    """
-    server = ForkServer(modules)
-    _started.append(server)
-    server.start()
-
-
-def take() -> ForkServer:
-    """Give the process that has been started, or else one that has yet to be."""
-    return _started.pop() if _started else ForkServer()
-
-
-def discard() -> None:
-    """End a process that no run has taken; to call it again finishes what a signal cut short."""
-    while _started:
-        _started[-1].close()
-        _started.pop()
 
 
 class ForkServer:
-    """The calling process's end of it.
+    """The calling process's end of it. Starts the process."""
 
-    Parameters
-    ----------
-    modules : sequence of str
-        What its workers need besides what all workers need.
-    """
-
-    def __init__(self, modules: Sequence[str] = ()) -> None:
-        self._modules = modules
-        self._control, self._far = socket.socketpair()
-        self._pid: int | None = None
-        self._asked = False
-
-    def start(self) -> None:
-        """Start the process, where it has not been started."""
-        if self._pid is not None:
-            return
-        # A signal must not find the child with this process's handlers.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        try:
-            self._pid = os.fork()
-            if self._pid == 0:
-                _serve(self._far, self._modules)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._far.close()
+    def __init__(self) -> None:
+        self._control, far = socket.socketpair()
+        self._has_workers = False
+        with signals.deferred(), far:
+            if _has_threads():
+                self._pid = _spawn(far)
+            else:
+                self._pid = os.fork()
+                if self._pid == 0:
+                    serve(far)
 
     def fork(self) -> tuple[socket.socket, IO[bytes]]:
         """Have a worker forked. Not to be called from two threads at a time.
@@ -82,15 +44,15 @@ class ForkServer:
         Returns
         -------
         connection : socket
-            To the worker, which unpickles work, limits and jobs from it, and pickles results
-            into it. Closed at the other end once the worker, or the process here, has died.
+            To the worker, see :func:`lgs_cli.batch.worker.work`. Closed at the other end once the
+            worker, or the process here, has died.
         death : file
             From which the wait status of the worker can be read when it has died; see
             :func:`wait_status`.
         """
+        self._has_workers = True
         near, far = socket.socketpair()
         death_in, death_out = os.pipe()
-        self._asked = True
         try:
             with contextlib.suppress(OSError):  # it is gone, and the worker's ends are closed
                 socket.send_fds(self._control, [b"+"], [far.fileno(), death_out])
@@ -100,18 +62,14 @@ class ForkServer:
         return near, open(death_in, "rb", buffering=0)
 
     def close(self) -> None:
-        """End the process and all its workers, whatever they are at.
-
-        To close again finishes what a signal has cut short.
-        """
+        """End the process and all its workers, whatever they are doing. Can be repeated."""
         self._control.close()
-        self._far.close()
-        if self._pid is not None:
+        if self._pid:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                if not self._asked:  # it may still be loading
+                if not self._has_workers:  # it may still be loading, and would be long to notice
                     os.kill(self._pid, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
-            self._pid = None
+            self._pid = 0
 
 
 def wait_status(death: IO[bytes]) -> int | None:
@@ -125,26 +83,49 @@ def wait_status(death: IO[bytes]) -> int | None:
     Returns
     -------
     int or None
-        As ``os.wait`` gives it; None where the process that forked the worker died first.
+        As ``os.wait`` gives it; None if the process that forked the worker died first.
     """
     with death:
         status = death.read(_STATUS.size)
     return _STATUS.unpack(status)[0] if status else None
 
 
-def _serve(control: socket.socket, modules: Sequence[str]) -> NoReturn:
+def _has_threads() -> bool:
+    """Say whether a fork of this process may find locks taken by threads that it does not have."""
+    try:
+        return len(os.listdir("/proc/self/task")) > 1
+    except OSError:
+        return threading.active_count() > 1 or "cv2" in sys.modules
+
+
+def _spawn(control: socket.socket) -> int:
+    """Start the process as a Python of its own, which takes some 50 ms more than a fork."""
+    script = (
+        f"import socket, sys; sys.path[:] = {sys.path!r}; "
+        "from lgs_cli.batch.forkserver import serve; serve(socket.socket(fileno=3))"
+    )
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-c", script],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, control.fileno(), 3)],
+    )
+
+
+def serve(control: socket.socket) -> NoReturn:
     """Fork a worker for each request, and report its end; end them all when the caller is gone.
 
     The caller's death closes its end of the socket too, so no worker outlives it, whatever it is
-    at.
+    doing.
     """
     deaths: dict[int, int] = {}
     try:
-        for number in ENDING:  # the caller ends its workers itself
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        signals.ignore()  # the caller ends its workers itself
+        # The caller's objects are not this process's to free: some would close a file by its
+        # number, which has another meaning here.
+        gc.freeze()
         control = socket.socket(fileno=_keep_only(control.detach()))
-        _load(modules)
+        _load_opencv()
         wake_in, wake_out = os.pipe()
         os.set_blocking(wake_out, False)
         signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
@@ -185,10 +166,10 @@ def _report(deaths: dict[int, int]) -> None:
 
 
 def _keep_only(file: int) -> int:
-    """Close all files but one, which becomes 3; the three standard ones lead nowhere.
+    """Close all files but one, which becomes 3; the three standard ones become /dev/null.
 
-    What the caller has open is its own: the lock on the output directory must end with it, and so
-    must the pipe to whoever reads its output. What C libraries print has no reader here.
+    The lock on the output directory must end with the caller, and so must the pipe to whoever reads
+    its output. What C libraries print has no reader here.
     """
     null = os.open(os.devnull, os.O_RDWR)
     kept = os.dup(file)
@@ -199,24 +180,13 @@ def _keep_only(file: int) -> int:
     return 3
 
 
-def _load(modules: Sequence[str]) -> None:
-    """Load once what the workers need."""
-    import gc
-
-    gc.disable()  # to look for garbage among what is being loaded takes a tenth of the time
-    # A worker a core is enough; threads within one would only get in each other's way.
-    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
-    # What cannot be imported here fails again in a worker, and becomes the reason there.
+def _load_opencv() -> None:
+    os.environ.update(ONE_THREAD)
+    # If it cannot be imported, that fails again in a worker, and becomes the reason there.
     with contextlib.suppress(Exception):
         import cv2
 
         cv2.setNumThreads(1)
-
-        for module in modules:
-            import_module(module)
-    # Garbage of the caller must not be collected here: it might close what is not its own.
-    gc.freeze()
-    gc.enable()
 
 
 def _work(connection: int) -> NoReturn:

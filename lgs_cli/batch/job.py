@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from lgs_cli.defenses.defense import Region
-from lgs_cli.errors import LgsError, StorageError, missing_library
+from lgs_cli.errors import LgsError, OutOfMemoryError, StorageError, missing_library
 
 
 class Job(NamedTuple):
@@ -20,7 +20,7 @@ class Job(NamedTuple):
     output : str or None
         Path to write; None for work that writes nothing.
     mask : str or None
-        Path of the visualization, where one is wanted.
+        Path of the visualization; None if none is wanted.
     """
 
     place: int
@@ -37,32 +37,40 @@ class Result(NamedTuple):
     place : int
         The job's.
     source, output, mask : str or None
-        Paths; `output` and `mask` are None where none was written.
+        Paths; `output` and `mask` are None if none was written.
     status : str
-        ``"done"``, ``"skipped"`` or ``"failed"``.
+        ``"done"``, ``"skipped"``, ``"failed"``, or ``"unsupported"``: not tried, because it is of
+        another kind, or an earlier run has found that it cannot be cleaned.
     error : str or None
-        Why it failed, on one line, without the path.
+        Why it failed or was not tried, on one line, without the path.
     width, height : int or None
-        Pixels, where the image could be read.
+        In pixels; None if the image could not be read.
     format : str or None
         The format written.
     coverage : float or None
         Share of pixels with mask > 0; the mean over the frames.
     score : float or None
-        How suspicious the image is, in [0, 1], where that was looked at; the highest over the
+        How suspicious the image is, in [0, 1], if that was looked at; the highest over the
         frames.
     regions : tuple of Region
         The patches found in the frame with that score, in pixels as stored (never rotated).
+    page : int or None
+        The number, from 1, of the frame or page that has this score and these regions; None if
+        the image has only one.
     unchanged : bool
         Whether the defense found nothing to change.
     seconds : float
         What the image took.
     notes : tuple of str
         What is not as it was: ``"palette became RGB"``.
-    source_size, source_mtime_ns, output_size, mask_size : int or None
-        Bytes and nanoseconds, by which a later run knows that nothing changed.
+    source_size, source_mtime_ns, output_size, output_mtime_ns, mask_size, mask_mtime_ns
+        Bytes and nanoseconds or None: by them a later run knows that nothing changed.
     fatal : bool
         Whether every later image would fail alike: the disk is full, a library is missing.
+    hopeless : bool
+        Whether the image will always fail: it is damaged, or of a kind that is not supported.
+    stale : bool
+        Whether the image failed, and its output is that of an earlier run.
     """
 
     place: int
@@ -77,14 +85,19 @@ class Result(NamedTuple):
     coverage: float | None = None
     score: float | None = None
     regions: tuple[Region, ...] = ()
+    page: int | None = None
     unchanged: bool = False
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     source_size: int | None = None
     source_mtime_ns: int | None = None
     output_size: int | None = None
+    output_mtime_ns: int | None = None
     mask_size: int | None = None
+    mask_mtime_ns: int | None = None
     fatal: bool = False
+    hopeless: bool = False
+    stale: bool = False
 
 
 class Work(Protocol):
@@ -128,5 +141,5 @@ def _reason(error: Exception) -> str:
         return missing_library(error)
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "Insufficient memory" in text:
-        return "not enough memory"
+        return str(OutOfMemoryError())
     return text if isinstance(error, LgsError) else f"{type(error).__name__}: {text}"

@@ -4,72 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
-from typing import Any
+import stat
+from collections.abc import Iterator
 
-from lgs_cli import __version__
+from lgs_cli.batch import entry
+from lgs_cli.batch.entry import Entry, MaskEntry
 from lgs_cli.batch.job import Job, Result
-from lgs_cli.batch.pipeline import Settings
-from lgs_cli.defenses.chain import describe, method_name
-from lgs_cli.defenses.defense import Region
+from lgs_cli.batch.outputs import old_mask_name
+from lgs_cli.batch.pipeline import CleanSettings
+from lgs_cli.batch.record_file import LONGEST, append, lines_of, lock_record, open_record
 from lgs_cli.errors import ImageError, LgsError, LockedError
-from lgs_cli.storage import temporary_path, write_error
-from lgs_cli.wording import printable
+from lgs_cli.storage import create, temporary_path, write_error
+from lgs_cli.storage.inputs import MANIFEST
+from lgs_cli.wording import counted, printable
 
-NAME = ".lgs-manifest.jsonl"
+NAME = MANIFEST
 
-_KEPT = (
-    "width",
-    "height",
-    "format",
-    "coverage",
-    "score",
-    "regions",
-    "unchanged",
-    "notes",
-)
-_FIELDS = frozenset(_KEPT) | {
-    "output",
-    "settings",
-    "source_size",
-    "source_mtime_ns",
-    "output_size",
-    "mask",
-}
-
-# A place is the offset of a line and, in its lower bits, the length.
-_LENGTH_BITS = 20
-_LONGEST = (1 << _LENGTH_BITS) - 1
+_WORD = (1 << 64) - 1
 
 
 class Manifest:
-    """The record of an output directory: JSON lines, one for each image done.
+    """The record of an output directory: JSON lines, one for each image, see :class:`Entry`.
 
-    A line holds the output's path below the directory; size and mtime of its source; size of the
-    output; style and size of its mask; a digest of the method with its parameters, of how outputs
-    are coded, and of the version of lgs; and what a report says of the image. The last line of an
-    output counts. A line that a killed run left torn counts for nothing.
+    The last line of an output counts. Lines that a killed run left torn, and lines that somebody
+    else wrote, count for nothing.
 
     Parameters
     ----------
     directory : str
         The output directory.
-    settings : Settings
+    settings : CleanSettings
         How this run cleans.
+    name : str
+        The name of the record in the directory.
+
+    Attributes
+    ----------
+    foreign : int
+        Lines that are none of lgs.
+    is_old : bool
+        Whether there are lines of version 0.1.0.
     """
 
-    def __init__(self, directory: str, settings: Settings) -> None:
+    foreign = 0
+    is_old = False
+
+    def __init__(self, directory: str, settings: CleanSettings, name: str = NAME) -> None:
         self._directory = os.path.join(directory, "")
-        self._path = self._directory + NAME
+        self._path = self._directory + name
         self._temporary = temporary_path(self._path)
         self._mask_style = settings.mask_style
-        self._digest = _digest(settings)
+        self._digest = settings.digest()
         self._file = -1
-        # Hash of an output to where its line is: records themselves would fill the memory.
+        self._is_locked = False
+        # Hash of an output to its line, see _packed: entries themselves would fill the memory.
         self._lines: dict[int, int] = {}
-        self._latest: tuple[int, dict[str, Any] | None] = (-1, None)
 
     def open(self, *, wait: bool) -> None:
         """Lock the directory for this run, and read what is there.
@@ -82,17 +72,19 @@ class Manifest:
         Raises
         ------
         LockedError
-            Where another run writes into the directory and `wait` is false.
-        StorageError, ImageError
-            Where the directory cannot be written; the message names it.
+            If another run writes into the directory and `wait` is false.
+        LgsError
+            If the directory cannot be written, or the record is not a file; the message names it.
         """
         try:
             os.makedirs(self._directory, exist_ok=True)
-            self._file = self._lock(wait)
+            self._file = self._lock(self._path, fcntl.LOCK_EX, wait)
             with contextlib.suppress(FileNotFoundError):  # of a run that was killed
                 os.unlink(self._temporary)
-            if self._read(self._file):
+            # A record with another name may be part of a backup, or not be a record at all.
+            if self._read(self._file) or os.fstat(self._file).st_nlink > 1:
                 self._compact()
+            self._is_locked = True
         except OSError as error:
             raise self._refusal(error) from error
 
@@ -102,9 +94,9 @@ class Manifest:
         return os.path.lexists(self._path)
 
     def peek(self) -> None:
-        """Read what is there without locking or writing anything, where there is something."""
+        """Read what is there, if anything is, without locking or writing anything."""
         with contextlib.suppress(OSError):
-            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = open_record(self._path, os.O_RDONLY)
             self._read(self._file)
 
     def close(self) -> None:
@@ -113,66 +105,72 @@ class Manifest:
             os.close(self._file)
             self._file = -1
 
+    @property
+    def warning(self) -> str | None:
+        """What is to be said of what was read; None if there is nothing."""
+        if not self.foreign:
+            return None
+        return f"{printable(self._path)}: {counted(self.foreign, 'line')} not of lgs, passed over"
+
     def _refusal(self, error: OSError) -> LgsError:
         refusal = write_error(error, self._path)
         if isinstance(refusal, ImageError):  # which leaves it to others to say of what
             return ImageError(f"{printable(self._path)}: {refusal}")
         return refusal
 
-    def _lock(self, wait: bool) -> int:
-        while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            file = os.open(self._path, flags, 0o666)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                # Whoever held the lock may have put a compacted file in the place of this one.
-                if os.path.samestat(os.fstat(file), os.stat(self._path)):
-                    return file
-            except BlockingIOError:
-                os.close(file)
-                raise LockedError(
-                    f"another lgs is writing into {printable(self._directory[:-1])}; "
-                    "--wait waits for it"
-                ) from None
-            except FileNotFoundError:
-                pass
-            except BaseException:
-                os.close(file)
-                raise
-            os.close(file)
+    def _lock(self, path: str, kind: int, wait: bool) -> int:
+        try:
+            return lock_record(path, kind, wait=wait)
+        except LockedError as error:
+            directory = printable(self._directory[:-1])
+            raise LockedError(f"another lgs is writing into {directory}; {error}") from None
 
     def _read(self, file: int) -> bool:
         """Find the last line of each output; say whether there are others."""
         superfluous = False
-        offset = 0
-        with open(file, "rb", closefd=False) as lines:
-            for line in lines:
-                record = _parse(line)
-                if record is None or len(line) > _LONGEST:
-                    superfluous = True
-                else:
-                    key = hash(record["output"])
-                    superfluous = superfluous or key in self._lines
-                    self._lines[key] = offset << _LENGTH_BITS | len(line)
-                offset += len(line)
+        self.foreign = 0
+        self._lines = {}
+        for offset, line in lines_of(file):
+            is_whole = line.endswith(b"\n")
+            known = entry.read(line) if is_whole else None
+            if known is None:
+                superfluous = True
+                self.foreign += is_whole and line != b"\n"  # which separates what is put together
+                continue
+            self.is_old = self.is_old or known.source is None
+            key = hash(known.output)
+            superfluous = superfluous or key in self._lines or known.removed
+            self._lines[key] = self._packed(offset, line, known)
+            if known.removed:
+                del self._lines[key]
         return superfluous
 
-    def _line(self, place: int) -> bytes:
-        return os.pread(self._file, place & _LONGEST, place >> _LENGTH_BITS)
+    def _packed(self, offset: int, line: bytes, known: Entry) -> int:
+        """Pack where a line is and what is compared most often; a million tuples take 100 MB more.
+
+        The lowest 20 bits are the length, the next 44 the offset; a word for the states of source
+        and output, and one for that of the mask.
+        """
+        place = offset << 20 | len(line)
+        mask = None if known.mask is None else (known.mask.style, known.mask.size)
+        return place | _word(_state(known)) << 64 | _word(mask) << 128
+
+    def _line(self, packed: int) -> bytes:
+        return os.pread(self._file, packed & LONGEST, (packed & _WORD) >> 20)
 
     def _compact(self) -> None:
         """Write the lines that count into a new file, locked before it takes its place."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        file = os.open(self._temporary, flags, 0o666)
+        os.close(create(self._temporary, stat.S_IMODE(os.fstat(self._file).st_mode)))
+        file = open_record(self._temporary, os.O_RDWR | os.O_APPEND)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             moved: dict[int, int] = {}
             end = 0
             with open(file, "wb", closefd=False) as lines:
-                for key, place in self._lines.items():
-                    line = self._line(place)
+                for key, packed in self._lines.items():
+                    line = self._line(packed)
                     lines.write(line)
-                    moved[key] = end << _LENGTH_BITS | len(line)
+                    moved[key] = (packed >> 64 << 64) | end << 20 | len(line)
                     end += len(line)
             os.replace(self._temporary, self._path)
         except BaseException:
@@ -182,6 +180,11 @@ class Manifest:
             raise
         os.close(self._file)
         self._file, self._lines = file, moved
+
+    def knows(self, job: Job) -> bool:
+        """Say whether anything is recorded of an image."""
+        assert job.output is not None
+        return hash(job.output.removeprefix(self._directory)) in self._lines
 
     def is_current(self, job: Job) -> bool:
         """Say whether nothing has changed since an image was done.
@@ -194,23 +197,59 @@ class Manifest:
         Returns
         -------
         bool
-            True where source, method, parameters, format, quality and version are the same, and
-            the output, and the mask if one is asked for, are there in their full size.
+            True if source, method, parameters, format, quality and version are the same, and the
+            output, and the mask if one is asked for, are there in their full size.
         """
-        record = self._record(job)
-        if record is None or record["settings"] != self._digest:
-            return False
         assert job.output is not None
+        packed = self._lines.get(hash(job.output.removeprefix(self._directory)))
+        if packed is None:
+            return False
         try:
             source, output = os.stat(job.source), os.stat(job.output)
-            if job.mask is not None:
-                mask = [self._mask_style, os.stat(job.mask).st_size]
-                if record["mask"] != mask:
-                    return False
+            state = self._digest, source.st_size, source.st_mtime_ns, output.st_size
+            if packed >> 64 & _WORD != _word(state):
+                return False
+            if job.mask is None:
+                return True
+            size = os.stat(self._mask_of(job)).st_size
         except OSError:
             return False
-        recorded = record["source_size"], record["source_mtime_ns"], record["output_size"]
-        return recorded == (source.st_size, source.st_mtime_ns, output.st_size)
+        return packed >> 128 == _word((self._mask_style, size))
+
+    def _mask_of(self, job: Job) -> str:
+        """Name the mask of an image; it may still have the name that version 0.1.0 gave it."""
+        assert job.mask is not None
+        if os.path.lexists(job.mask):
+            return job.mask
+        known = self.entry(job)
+        if known is None or known.mask is None or known.mask.mtime_ns is not None:
+            return job.mask
+        return old_mask_name(job.mask.removesuffix(".png"))
+
+    def adopt_mask(self, job: Job) -> None:
+        """Give the mask that version 0.1.0 made of an image the name that it has today."""
+        if job.mask is None:
+            return
+        old = self._mask_of(job)
+        if old == job.mask:
+            return
+        known = self.entry(job)
+        with contextlib.suppress(OSError):
+            found = os.lstat(old)
+            if known is not None and known.mask is not None and found.st_size == known.mask.size:
+                os.rename(old, job.mask)
+
+    def why_hopeless(self, job: Job) -> str | None:
+        """Say why an image cannot be cleaned, if that is known and nothing has changed since."""
+        known = self.entry(job) if self.knows(job) else None
+        if known is None or known.error is None or known.settings != self._digest:
+            return None
+        try:
+            source = os.stat(job.source)
+        except OSError:
+            return None
+        same = (known.source_size, known.source_mtime_ns) == (source.st_size, source.st_mtime_ns)
+        return known.error if same else None
 
     def skipped(self, job: Job) -> Result:
         """Give the result of an image that was found to be current.
@@ -225,24 +264,38 @@ class Manifest:
         Result
             As it was when the image was done, but ``"skipped"``.
         """
-        record = self._record(job)
-        assert record is not None
-        kept = {name: record[name] for name in _KEPT}
-        kept["notes"] = tuple(kept["notes"])
-        kept["regions"] = tuple(Region(*region) for region in kept["regions"])
-        return Result(job.place, job.source, job.output, job.mask, status="skipped", **kept)
+        known = self.entry(job)
+        if known is None:  # somebody has changed the record since it was read
+            return Result(*job, status="skipped")
+        if known.source is None and self._is_locked:
+            self._write(self._completed(known, job))
+        return Result(*job, status="skipped", **known.of_result())
 
-    def _record(self, job: Job) -> dict[str, Any] | None:
+    def _completed(self, known: Entry, job: Job) -> Entry:
+        """Add to a line of version 0.1.0 what is recorded today."""
+        assert job.output is not None
+        mask = known.mask
+        known = known._replace(source=os.path.abspath(job.source))
+        with contextlib.suppress(OSError):  # it has gone since it was found to be current
+            known = known._replace(output_mtime_ns=os.stat(job.output).st_mtime_ns)
+            if mask is not None and job.mask is not None:
+                mask = mask._replace(mtime_ns=os.stat(job.mask).st_mtime_ns)
+        return known._replace(mask=mask)
+
+    def entry(self, job: Job) -> Entry | None:
+        """Give what is recorded of an image."""
         assert job.output is not None
         output = job.output.removeprefix(self._directory)
-        place = self._lines.get(hash(output))
-        if place is None:
-            return None
-        # Whoever asks whether an image is current asks for its result next.
-        if place != self._latest[0]:
-            self._latest = place, _parse(self._line(place))
-        record = self._latest[1]
-        return record if record is not None and record["output"] == output else None
+        packed = self._lines.get(hash(output))
+        known = None if packed is None else entry.read(self._line(packed))
+        return known if known is not None and known.output == output else None
+
+    def entries(self) -> Iterator[Entry]:
+        """Give all that was recorded when the run began."""
+        for packed in self._lines.values():
+            known = entry.read(self._line(packed))
+            if known is not None:
+                yield known
 
     def add(self, result: Result) -> None:
         """Record an image that was done.
@@ -250,54 +303,90 @@ class Manifest:
         Parameters
         ----------
         result : Result
-            Done; others are not recorded, so that the next run tries them again.
+            Done.
 
         Raises
         ------
-        StorageError
-            Where the disk refuses.
+        LgsError
+            If the disk refuses.
         """
-        if result.status != "done":
-            return
         assert result.output is not None
-        record: dict[str, Any] = {
-            "output": result.output.removeprefix(self._directory),
-            "settings": self._digest,
-            "source_size": result.source_size,
-            "source_mtime_ns": result.source_mtime_ns,
-            "output_size": result.output_size,
-            "mask": None if result.mask is None else [self._mask_style, result.mask_size],
-            **{name: getattr(result, name) for name in _KEPT},
-        }
-        line = memoryview(json.dumps(record).encode() + b"\n")
+        mask = None
+        if result.mask is not None and result.mask_size is not None:
+            mask = MaskEntry(self._mask_style, result.mask_size, result.mask_mtime_ns)
+        self._write(
+            Entry(
+                result.output.removeprefix(self._directory),
+                self._digest,
+                os.path.abspath(result.source),
+                result.source_size,
+                result.source_mtime_ns,
+                result.output_size,
+                result.output_mtime_ns,
+                mask,
+                **{name: getattr(result, name) for name in entry.OF_RESULT},
+            )
+        )
+
+    def add_failure(self, job: Job, result: Result) -> Result:
+        """Record an image that failed, if the next run should know.
+
+        It should know of one that will always fail, and of an output that is stale by now. Other
+        images are just tried again.
+
+        Parameters
+        ----------
+        job : Job
+            The image.
+        result : Result
+            What came of it.
+
+        Returns
+        -------
+        Result
+            The same; ``stale`` says whether there still is an output of an earlier run.
+
+        Raises
+        ------
+        LgsError
+            If the disk refuses.
+        """
+        assert job.output is not None
+        known = self.entry(job) if self.knows(job) else None
+        stale = known is not None and os.path.lexists(job.output) and not self.is_current(job)
+        if result.hopeless:
+            known = known or Entry(job.output.removeprefix(self._directory))
+            self._write(
+                known._replace(
+                    settings=self._digest,
+                    source=os.path.abspath(job.source),
+                    source_size=result.source_size,
+                    source_mtime_ns=result.source_mtime_ns,
+                    error=result.error,
+                    stale=stale,
+                )
+            )
+        elif known is not None and stale and not known.stale:
+            self._write(known._replace(stale=True))
+        return result._replace(stale=stale)
+
+    def mark_removed(self, known: Entry) -> None:
+        """Record that an output was removed."""
+        self._write(known._replace(removed=True))
+
+    def _write(self, known: Entry) -> None:
         try:
-            while line:
-                line = line[os.write(self._file, line) :]
+            append(self._file, known.line())
         except OSError as error:
             raise self._refusal(error) from error
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """Read one line; None where it was torn or is of another kind."""
-    if not line.endswith(b"\n"):
+def _state(known: Entry) -> object:
+    """Give what is_current compares; None if the image is not done."""
+    if not known.is_done:
         return None
-    try:
-        record = json.loads(line.decode())
-    except (ValueError, RecursionError):
-        return None
-    known = isinstance(record, dict) and record.keys() == _FIELDS
-    return record if known and isinstance(record["output"], str) else None
+    return known.settings, known.source_size, known.source_mtime_ns, known.output_size
 
 
-def _digest(settings: Settings) -> str:
-    """Digest all that decides what an output looks like, given its source."""
-    what = [
-        __version__,
-        method_name(settings.chain),
-        describe(settings.chain),
-        [step.params.fingerprint() for step in settings.chain],
-        settings.format,
-        settings.quality,
-        settings.optimize,
-    ]
-    return hashlib.blake2b(json.dumps(what).encode(), digest_size=12).hexdigest()
+def _word(state: object) -> int:
+    return 0 if state is None else hash(state) & _WORD

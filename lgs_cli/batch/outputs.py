@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lgs_cli.batch.job import Job
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import FORMATS
-from lgs_cli.inputs import Source
+from lgs_cli.storage import create_new, folder_mode, would_overwrite
+from lgs_cli.storage.inputs import MANIFEST, Source
 from lgs_cli.wording import printable
+
+# Bytes of a name, on all file systems in use.
+_LONGEST_NAME = 255
 
 
 class Outputs:
@@ -21,7 +26,7 @@ class Outputs:
     directory : str
         The output directory.
     masks : str or None
-        The masks directory, where masks are wanted.
+        The masks directory; None if no masks are wanted.
     format : str or None
         A name of ``FORMATS`` that all outputs get; None keeps each image's own.
     """
@@ -50,20 +55,37 @@ class Outputs:
         output : str
             The source's relative path under the output directory, with the format's suffix.
         mask : str or None
-            The same under the masks directory, ending in ``.png``.
+            The source's relative path under the masks directory, with ``.png`` after its suffix.
         """
         name = source.relative
-        if self.format is None and self.masks is None:  # by the million
-            return self._prefixes[0] + name, None
-        stem, suffix = os.path.splitext(name)
-        if self.format is not None and suffix.lower() not in FORMATS[self.format].suffixes:
-            name = stem + FORMATS[self.format].suffixes[0]
+        if self.format is not None:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() not in FORMATS[self.format].suffixes:
+                name = stem + FORMATS[self.format].suffixes[0]
         output = self._prefixes[0] + name
-        return output, None if self.masks is None else self._prefixes[1] + stem + ".png"
+        if self.masks is None:
+            return output, None
+        return output, self._prefixes[1] + mask_name(source.relative)
 
     def job(self, place: int, source: Source) -> Job:
         """Make the job of a source, the `place`-th of the run."""
         return Job(place, source.path, *self.of(source))
+
+    def prepare(self, sources: Iterable[Source]) -> None:
+        """Make the directories, no more open than those of the inputs, and mark them as outputs.
+
+        What cannot be made says so when it is written to.
+
+        Parameters
+        ----------
+        sources : iterable of Source
+            The inputs.
+        """
+        mode = folder_mode({source.root for source in sources})
+        for directory in self.directories:
+            with contextlib.suppress(OSError):
+                os.makedirs(directory or os.curdir, mode, exist_ok=True)
+                os.close(create_new(os.path.join(directory, MANIFEST), mode & 0o666))
 
     def check(
         self,
@@ -133,7 +155,7 @@ class Outputs:
                     )
 
     def _refuse_overwriting(self, sources: Sequence[Source], others: Sequence[str]) -> None:
-        """Refuse an output that is an input, also where links lead to it."""
+        """Refuse an output that is an input, also through links."""
         real = _RealPaths()
         # Hashes, because the paths themselves would fill the memory of a run over a million files.
         read = set()
@@ -143,18 +165,20 @@ class Outputs:
                 read.add(hash(os.path.realpath(source.path)))
         for path in others:
             if hash(real(path)) in read or hash(os.path.realpath(path)) in read:
-                raise UsageError(f"{printable(path)} is an input; it would be overwritten")
+                raise would_overwrite(path)
         bases = [os.path.join(os.path.realpath(path), "") for path in self.directories]
         for source in sources:
-            for path, base in zip(filter(None, self.of(source)), bases, strict=True):
+            for path, prefix, base in zip(
+                filter(None, self.of(source)), self._prefixes, bases, strict=True
+            ):
                 place = real(path)
-                if not place.startswith(base):
+                if path.startswith(prefix) and place != base + path[len(prefix) :]:
                     raise UsageError(
-                        f"{printable(path)} would be written through a link out of "
-                        f"{printable(base[:-1])}"
+                        f"{printable(path)} would be written through a link below "
+                        f"{printable(prefix[:-1])}"
                     )
                 if hash(place) in read:
-                    raise UsageError(f"{printable(path)} is an input; it would be overwritten")
+                    raise would_overwrite(path)
 
     def _refuse_clashes(
         self, sources: Sequence[Source], others: Sequence[str], folds: bool | None
@@ -198,6 +222,36 @@ class Outputs:
         return UsageError(f"{first} and {second} would both be written to {printable(path)}")
 
 
+def mask_name(relative: str) -> str:
+    """Name the mask of an image, by its path below the input directory.
+
+    The suffix stays, because ``x.jpg`` and ``x.png`` may lie side by side.
+
+    Parameters
+    ----------
+    relative : str
+        The image's path.
+
+    Returns
+    -------
+    str
+        The mask's path below the masks directory. A name that would be too long is cut, and ends
+        in a digest of all of it.
+    """
+    directory, name = os.path.split(relative)
+    data = os.fsencode(name)
+    if len(data) + len(".png") > _LONGEST_NAME:
+        end = "-" + hashlib.blake2b(data, digest_size=8).hexdigest() + ".png"
+        cut = data[: _LONGEST_NAME - len(end)]
+        return os.path.join(directory, os.fsdecode(cut) + end)
+    return relative + ".png"
+
+
+def old_mask_name(relative: str) -> str:
+    """Name the mask of an image as version 0.1.0 did: without the suffix of the image."""
+    return os.path.splitext(relative)[0] + ".png"
+
+
 class _RealPaths:
     """Resolve the links in the directory of a path; each directory once."""
 
@@ -216,6 +270,8 @@ class _RealPaths:
 def _folds_case(directory: str) -> bool:
     """Say whether the file system of a directory takes ``A`` and ``a`` for one name."""
     directory = _nearest_existing(directory)
+    import tempfile  # takes longer to load than all of this file, and is seldom needed
+
     try:
         with tempfile.NamedTemporaryFile(prefix=".lgs-case-", dir=directory) as probe:
             name = os.path.basename(probe.name)

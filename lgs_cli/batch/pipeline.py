@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lgs_cli import __version__
 from lgs_cli.batch.job import Job, Result, failed
-from lgs_cli.defenses.chain import Chain
-from lgs_cli.defenses.defense import Cleaned, Region
-from lgs_cli.errors import ImageError
+from lgs_cli.defenses.chain import Chain, apply_chain, describe, method_name
+from lgs_cli.defenses.defense import Region
+from lgs_cli.errors import ImageError, OutOfMemoryError
 from lgs_cli.formats import MAX_PIXELS
-from lgs_cli.storage import write
+from lgs_cli.storage import Like, write
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class CleanSettings:
     """What is the same for every image of a run.
 
     Attributes
@@ -40,6 +42,10 @@ class Settings:
         One of ``formats.MASK_STYLES``.
     max_pixels : int
         Larger images fail.
+    roots : tuple of str
+        The directories for outputs and masks: nothing is written through a link below them.
+    preserve_times : bool
+        Whether outputs get the times of their inputs.
     """
 
     chain: Chain
@@ -48,20 +54,45 @@ class Settings:
     optimize: bool = False
     mask_style: str = "heatmap"
     max_pixels: int = MAX_PIXELS
+    roots: tuple[str, ...] = ()
+    preserve_times: bool = False
+
+    def digest(self) -> str:
+        """Digest all that decides what an output looks like, given its source."""
+        what = [
+            __version__,
+            method_name(self.chain),
+            describe(self.chain),
+            [step.params.fingerprint() for step in self.chain],
+            self.format,
+            self.quality,
+            self.optimize,
+        ]
+        return hashlib.blake2b(json.dumps(what).encode(), digest_size=12).hexdigest()
 
     def do(self, job: Job) -> Result:
         """Clean one image: :func:`process`."""
         return process(job, self)
 
+    def store(self, job: Job, data: bytes) -> None:
+        """Write the output of a job."""
+        assert job.output is not None
+        write(job.output, data, like=self.like(job, job.output))
 
-def process(job: Job, settings: Settings) -> Result:
+    def like(self, job: Job, path: str) -> Like:
+        """Say what a file that is made of an image takes over from it."""
+        above = [root for root in self.roots if path.startswith(os.path.join(root, ""))]
+        return Like(job.source, max(above, key=len, default=None), self.preserve_times)
+
+
+def process(job: Job, settings: CleanSettings) -> Result:
     """Clean one image from disk to disk.
 
     Parameters
     ----------
     job : Job
         What to read and write.
-    settings : Settings
+    settings : CleanSettings
         How.
 
     Returns
@@ -70,17 +101,24 @@ def process(job: Job, settings: Settings) -> Result:
         Done or failed; never an exception, whatever the image holds.
     """
     start = time.perf_counter()
+    found = stamp(job.source)
     try:
         from lgs_cli import image_io
 
-        assert job.output is not None
-        found = _stamp(job.source)
         picture = image_io.read(job.source, max_pixels=settings.max_pixels)
         cleaned = clean(picture, settings, with_mask=job.mask is not None)
-        write(job.output, cleaned.data)
+    except Exception as error:
+        return failed(job, error, time.perf_counter() - start)._replace(
+            hopeless=_is_hopeless(error), source_size=found[0], source_mtime_ns=found[1]
+        )
+    try:
+        assert job.output is not None
+        settings.store(job, cleaned.data)
+        output_mtime, mask_mtime = os.stat(job.output).st_mtime_ns, None
         if job.mask is not None:
             assert cleaned.mask is not None
-            write(job.mask, cleaned.mask)
+            write(job.mask, cleaned.mask, like=settings.like(job, job.mask))
+            mask_mtime = os.stat(job.mask).st_mtime_ns
     except Exception as error:
         return failed(job, error, time.perf_counter() - start)
     return Result(
@@ -94,17 +132,30 @@ def process(job: Job, settings: Settings) -> Result:
         coverage=cleaned.coverage,
         score=cleaned.score,
         regions=cleaned.regions,
+        page=cleaned.page,
         unchanged=cleaned.coverage == 0,
         seconds=time.perf_counter() - start,
         notes=cleaned.notes,
         source_size=found[0],
         source_mtime_ns=found[1],
         output_size=len(cleaned.data),
+        output_mtime_ns=output_mtime,
         mask_size=None if cleaned.mask is None else len(cleaned.mask),
+        mask_mtime_ns=mask_mtime,
     )
 
 
-def _stamp(path: str) -> tuple[int | None, int | None]:
+def _is_hopeless(error: Exception) -> bool:
+    """Say whether what an image came to is its own fault: not that of memory, or of permissions."""
+    return (
+        isinstance(error, ImageError)
+        and not isinstance(error, OutOfMemoryError)
+        and not isinstance(error.__cause__, OSError)
+        and "Insufficient memory" not in str(error)
+    )
+
+
+def stamp(path: str) -> tuple[int | None, int | None]:
     """Take size and mtime of a file that is about to be read.
 
     The mtime is None where the file is so young that it could change once more within the same
@@ -138,6 +189,8 @@ class CleanedFile(NamedTuple):
         How suspicious the image is, where a defense looks at that; the highest over the frames.
     regions : tuple of Region
         The patches found in the frame with that score.
+    page : int or None
+        The number of that frame, from 1; None if there is only one.
     """
 
     data: bytes
@@ -147,16 +200,17 @@ class CleanedFile(NamedTuple):
     notes: tuple[str, ...]
     score: float | None = None
     regions: tuple[Region, ...] = ()
+    page: int | None = None
 
 
-def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> CleanedFile:
+def clean(picture: Picture, settings: CleanSettings, *, with_mask: bool = False) -> CleanedFile:
     """Run the chain of defenses over every frame of a picture, and encode the outcome.
 
     Parameters
     ----------
     picture : Picture
         A decoded image file.
-    settings : Settings
+    settings : CleanSettings
         The chain, and how to write.
     with_mask : bool
         Whether a visualization is wanted; of several frames it shows the one with the largest
@@ -165,12 +219,12 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
     Returns
     -------
     CleanedFile
-        The input's own bytes, where the defense changed nothing and the format stays.
+        The input's own bytes if the defense changed nothing and the format stays.
 
     Raises
     ------
     ImageError
-        Where the format cannot hold the picture, or memory runs out.
+        If the format cannot hold the picture, or its coding would undo the defense.
     """
     from lgs_cli import image_io, visualize
 
@@ -179,105 +233,54 @@ def clean(picture: Picture, settings: Settings, *, with_mask: bool = False) -> C
     notes: tuple[str, ...] = ()
     score: float | None = None
     regions: tuple[Region, ...] = ()
+    page: int | None = None
     shown: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
-    try:
-        for frame in picture.frames:
-            cleaned = defend(frame, settings.chain, with_mask=with_mask)
-            if cleaned.mask is not None and (shown is None or cleaned.coverage > max(coverages)):
-                shown = frame, cleaned.mask, cleaned.image
-            if cleaned.score is not None and (score is None or cleaned.score > score):
-                score, regions = cleaned.score, cleaned.regions
-            frames.append(cleaned.image)
-            coverages.append(cleaned.coverage)
-        coverage = sum(coverages) / len(coverages)
-        form = settings.format or picture.format
-        if coverage == 0 and form == picture.format and settings.quality is None:
-            data = picture.data
-        else:
-            data = image_io.encode(
-                picture,
-                frames,
-                format=form,
-                quality=settings.quality,
-                optimize=settings.optimize,
-            )
-            notes = (*picture.notes, *image_io.losses(picture, form))
-        png = None
-        if shown is not None:
-            from lgs_cli.image_io.formats.png import encode_png
-
-            png = encode_png(visualize.render(settings.mask_style, *shown))
-    except MemoryError as error:
-        raise ImageError("not enough memory") from error
-    return CleanedFile(data, png, form, coverage, notes, score, regions)
-
-
-def defend(image: NDArray[Any], chain: Chain, *, with_mask: bool) -> Cleaned:
-    """Apply a chain of defenses to one frame.
-
-    Parameters
-    ----------
-    image : ndarray
-        Pixels as DEFENSES take them.
-    chain : tuple of Step
-        The defenses.
-    with_mask : bool
-        Whether the mask is wanted.
-
-    Returns
-    -------
-    Cleaned
-        Its mask is the strongest of the steps' masks at each pixel, its coverage the share of
-        pixels that some step masked; score and regions are those of the step that looks for
-        patches.
-
-    Raises
-    ------
-    ImageError
-        Where a defense cannot take the image, or memory runs out.
-    """
-    import numpy as np
-
-    several = len(chain) > 1
-    masks = []
-    coverage = 0.0
-    score: float | None = None
-    regions: tuple[Region, ...] = ()
-    for step in chain:
-        with image_errors(step.name):
-            cleaned = step.defense.apply(image, step.params, with_mask=with_mask or several)
-        image, coverage = cleaned.image, cleaned.coverage
-        if cleaned.mask is not None:
-            masks.append(cleaned.mask)
-        if cleaned.score is not None:
+    for number, frame in enumerate(picture.frames, 1):
+        try:
+            cleaned = apply_chain(frame, settings.chain, with_mask=with_mask)
+        except ValueError as error:
+            raise ImageError(str(error)) from error
+        if cleaned.mask is not None and (shown is None or cleaned.coverage > max(coverages)):
+            shown = frame, cleaned.mask, cleaned.image
+        if cleaned.score is not None and (score is None or cleaned.score > score):
             score, regions = cleaned.score, cleaned.regions
-    if not masks:
-        return Cleaned(image, None, coverage, score, regions)
-    mask = masks[0] if not several else np.maximum.reduce(masks)
-    if several:
-        coverage = float(np.count_nonzero(mask) / mask.size)
-    return Cleaned(image, mask if with_mask else None, coverage, score, regions)
+            page = number if len(picture.frames) > 1 else None
+        frames.append(cleaned.image)
+        coverages.append(cleaned.coverage)
+    coverage = sum(coverages) / len(coverages)
+    form = settings.format or picture.format
+    if coverage == 0 and form == picture.format and settings.quality is None:
+        data = picture.data
+    else:
+        data = image_io.encode(
+            picture,
+            frames,
+            format=form,
+            quality=settings.quality,
+            optimize=settings.optimize,
+        )
+        _check_written(data, frames, settings)
+        notes = (*picture.notes, *image_io.losses(picture, form))
+    png = None
+    if shown is not None:
+        from lgs_cli.image_io.formats.png import encode_png
+
+        mask = visualize.render(settings.mask_style, *shown)
+        png = encode_png(mask, few_colors=settings.mask_style != "overlay")
+    return CleanedFile(data, png, form, coverage, notes, score, regions, page)
 
 
-@contextlib.contextmanager
-def image_errors(method: str) -> Iterator[None]:
-    """Turn what a defense raises over an image into the image's error.
+def _check_written(data: bytes, frames: Sequence[NDArray[Any]], settings: CleanSettings) -> None:
+    """Let the last defense of the chain look at what coding left of its work, if it wants to."""
+    from lgs_cli import image_io
 
-    Parameters
-    ----------
-    method : str
-        The name of the defense.
-
-    Raises
-    ------
-    ImageError
-        Where the defense cannot take the image, or memory runs out.
-    """
-    import cv2
-
+    step = settings.chain[-1]
+    check = step.defense.check_written
+    if check is None:
+        return
+    written = image_io.decode(data, max_pixels=settings.max_pixels).frames
     try:
-        yield
-    except (ValueError, TypeError, cv2.error) as error:
-        raise ImageError(f"{method}: {' '.join(str(error).split())}") from error
-    except MemoryError as error:
-        raise ImageError("not enough memory") from error
+        for cleaned, read_back in zip(frames, written, strict=True):
+            check(cleaned, read_back, step.params)
+    except ValueError as error:
+        raise ImageError(f"{step.name}: {error}") from error

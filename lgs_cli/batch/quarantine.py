@@ -8,8 +8,8 @@ import os
 import shutil
 
 from lgs_cli.errors import ImageError, UsageError
-from lgs_cli.inputs import Source
-from lgs_cli.storage import temporary_path
+from lgs_cli.storage import create, temporary_path
+from lgs_cli.storage.inputs import Source
 from lgs_cli.wording import printable
 
 
@@ -26,7 +26,7 @@ class Quarantine:
     Raises
     ------
     UsageError
-        Where it is no directory, or one of the inputs.
+        If it is no directory, or one of the inputs.
     """
 
     def __init__(self, directory: str, inputs: tuple[str, ...]) -> None:
@@ -41,9 +41,8 @@ class Quarantine:
     def take(self, source: Source) -> str:
         """Move a file here, to its path below the input directory.
 
-        Within a file system the file itself is moved. To another one it is copied, in full and
-        under a name of its own, before it appears here and is removed there. What is killed midway
-        leaves the file in both places, never in none.
+        Within a file system the file itself is moved. To another one it is copied, and removed when
+        the copy is complete: if the run is killed meanwhile, the file is in both places.
 
         Parameters
         ----------
@@ -58,13 +57,13 @@ class Quarantine:
         Raises
         ------
         ImageError
-            Where it stays; the message is the reason alone.
+            If it stays; the message is the reason alone.
         """
         target = os.path.join(self._directory, source.relative)
         directory = os.path.dirname(target)
         try:
             if os.path.islink(source.path):
-                raise ImageError("a link, and stays where it is")
+                raise ImageError("a link, and is not moved")
             if not os.path.join(os.path.realpath(directory), "").startswith(self._real):
                 raise ImageError(f"{printable(directory)} leads out of the directory")
             with contextlib.suppress(FileExistsError):  # what is there says so when it is entered
@@ -86,7 +85,7 @@ class Quarantine:
 
 
 def _rename(source: str, target: str) -> None:
-    """Rename a file; FileExistsError where the new name is taken, which a plain rename ignores."""
+    """Rename a file, and replace none: FileExistsError if there is one of the new name."""
     try:
         os.link(source, target, follow_symlinks=False)
     except FileExistsError:
@@ -110,7 +109,7 @@ def _copy(source: str, target: str) -> None:
     try:
         with (
             open(source, "rb", opener=_no_link) as old,
-            open(temporary, "wb", opener=_no_link) as new,
+            open(create(temporary, 0o600), "wb") as new,
         ):
             shutil.copyfileobj(old, new)
             new.flush()
@@ -125,11 +124,11 @@ def _copy(source: str, target: str) -> None:
 
 
 def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _unlink(source: str, target: str) -> None:
-    """Remove the old name, or, where that must stay, the new one."""
+    """Remove the old name; if that is not allowed, the new one."""
     try:
         os.unlink(source)
     except OSError:

@@ -5,25 +5,41 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from lgs_cli.batch import pool
+from lgs_cli.batch import engines
 from lgs_cli.batch.job import Job, Result
 from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.outputs import Outputs
-from lgs_cli.batch.pipeline import Settings
-from lgs_cli.batch.pool import Limits
+from lgs_cli.batch.pipeline import CleanSettings
 from lgs_cli.batch.scan import ScanSettings
-from lgs_cli.inputs import Source
+from lgs_cli.batch.workers import Limits
+from lgs_cli.storage.inputs import Source
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Which images are not worked on.
+
+    Attributes
+    ----------
+    current : bool
+        Those that are done, and nothing has changed since.
+    hopeless : bool
+        Those of which an earlier run found that they cannot be cleaned, and nothing has changed.
+    """
+
+    current: bool = True
+    hopeless: bool = False
 
 
 def clean_all(
     sources: Sequence[Source],
     outputs: Outputs,
-    settings: Settings,
+    settings: CleanSettings,
     limits: Limits,
     manifest: Manifest,
-    *,
-    force: bool = False,
+    skip: Skip = Skip(),
 ) -> Generator[Result]:
     """Clean all sources.
 
@@ -33,64 +49,75 @@ def clean_all(
         The inputs.
     outputs : Outputs
         Where outputs and masks go.
-    settings : Settings
+    settings : CleanSettings
         How every image is cleaned.
     limits : Limits
-        How many workers, and what one may take.
+        How many workers, and what an image may take.
     manifest : Manifest
         What is done already, open; what gets done is recorded there.
-    force : bool
-        Whether to do again what is up to date.
+    skip : Skip
+        Which images are not worked on.
 
     Yields
     ------
     Result
-        One for each source, as soon as it is there: ``place`` is its index in `sources`.
+        One for each source: ``place`` is its index in `sources`. An image that is done comes as
+        soon as it is there, one that needs no work when its turn has come.
 
     Raises
     ------
     StorageError
-        Where the manifest cannot be written.
+        If the manifest cannot be written.
     """
 
-    def needs_work(job: Job) -> bool:
-        problem = sources[job.place].problem
-        return problem is None and (force or not manifest.is_current(job))
+    def job_of(place: int) -> Job:
+        return outputs.job(place, sources[place])
 
-    def settled(job: Job) -> Result:
-        problem = sources[job.place].problem
-        if problem is not None:
-            return Result(job.place, job.source, status="failed", error=problem)
+    def needs_work(place: int) -> bool:
+        if sources[place].problem is not None:
+            return False
+        job = job_of(place)
+        if skip.current and manifest.is_current(job):
+            return False
+        return not (skip.hopeless and manifest.why_hopeless(job) is not None)
+
+    def settle(place: int) -> Result:
+        """Give the result of an image that needs no work."""
+        source = sources[place]
+        if source.problem is not None:
+            return Result(place, source.path, status="failed", error=source.problem)
+        job = job_of(place)
+        reason = manifest.why_hopeless(job) if skip.hopeless else None
+        if reason is not None:
+            return Result(place, source.path, status="unsupported", error=reason)
         return manifest.skipped(job)
 
-    every = (outputs.job(index, source) for index, source in enumerate(sources))
-    # Only places in the list: results that wait for a slow image would fill the memory.
-    passed_over: deque[int] = deque()
+    if manifest.is_old and outputs.masks is not None:
+        # From the end, because the names of old masks may be the new names of others before them.
+        for place in reversed(range(len(sources))):
+            manifest.adopt_mask(job_of(place))
 
-    def to_do(first: Job) -> Iterator[Job]:
-        yield first
-        for job in every:
-            if needs_work(job):
-                yield job
-            else:
-                passed_over.append(job.place)
+    # Places instead of jobs, whose paths would take up the memory of a run over a million files.
+    to_do: list[int] = []
+    settled: deque[int] = deque()
+    for place in range(len(sources)):
+        (to_do if needs_work(place) else settled).append(place)
 
-    for job in every:
-        if needs_work(job):
-            break
-        yield settled(job)
-    else:
-        return
-    with contextlib.closing(pool.run(to_do(job), settings, limits)) as results:
+    def settle_before(end: int) -> Iterator[Result]:
+        while settled and settled[0] < end:
+            yield settle(settled.popleft())
+
+    yield from settle_before(to_do[0] if to_do else len(sources))
+    work = replace(settings, roots=outputs.directories)
+    with contextlib.closing(engines.run(map(job_of, to_do), work, limits)) as results:
         for result in results:
-            manifest.add(result)
+            if result.status == "done":
+                manifest.add(result)
+            else:
+                result = manifest.add_failure(job_of(result.place), result)
             yield result
-            while passed_over:
-                index = passed_over.popleft()
-                yield settled(outputs.job(index, sources[index]))
-    while passed_over:
-        index = passed_over.popleft()
-        yield settled(outputs.job(index, sources[index]))
+            yield from settle_before(result.place)
+    yield from settle_before(len(sources))
 
 
 def scan_all(
@@ -105,23 +132,23 @@ def scan_all(
     settings : ScanSettings
         The detector, and what it finds.
     limits : Limits
-        How many workers, and what one may take.
+        How many workers, and what an image may take.
 
     Yields
     ------
     Result
         One for each source, in their order, each as soon as its turn comes.
     """
-    waiting: dict[int, Result] = {}
+    early: dict[int, Result] = {}
     jobs = (
         Job(place, source.path) for place, source in enumerate(sources) if source.problem is None
     )
-    with contextlib.closing(pool.run(jobs, settings, limits)) as results:
+    with contextlib.closing(engines.run(jobs, settings, limits)) as results:
         for place, source in enumerate(sources):
             if source.problem is not None:
                 yield Result(place, source.path, status="failed", error=source.problem)
                 continue
-            while place not in waiting:
+            while place not in early:
                 result = next(results)
-                waiting[result.place] = result
-            yield waiting.pop(place)
+                early[result.place] = result
+            yield early.pop(place)

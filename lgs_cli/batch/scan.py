@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lgs_cli.batch.job import Job, Result, failed
-from lgs_cli.batch.pipeline import image_errors
 from lgs_cli.defenses.defense import Region
 from lgs_cli.defenses.localize import LocalizeParams
+from lgs_cli.errors import ImageError
 from lgs_cli.formats import MAX_PIXELS
+from lgs_cli.lazy import cv2
 
 if TYPE_CHECKING:
     from lgs_cli.image_io import Picture
@@ -67,7 +68,7 @@ class ScanSettings:
         start = time.perf_counter()
         try:
             picture = read()
-            score, regions = find(picture, self.params)
+            score, regions, page = find(picture, self.params)
         except Exception as error:
             return failed(job, error, time.perf_counter() - start)
         return Result(
@@ -78,11 +79,12 @@ class ScanSettings:
             format=picture.format,
             score=score,
             regions=regions,
+            page=page,
             seconds=time.perf_counter() - start,
         )
 
 
-def find(picture: Picture, params: LocalizeParams) -> tuple[float, tuple[Region, ...]]:
+def find(picture: Picture, params: LocalizeParams) -> tuple[float, tuple[Region, ...], int | None]:
     """Look for patches in every frame of a picture.
 
     Parameters
@@ -98,19 +100,24 @@ def find(picture: Picture, params: LocalizeParams) -> tuple[float, tuple[Region,
         In [0, 1], the highest over the frames.
     regions : tuple of Region
         Those of the frame with that score, the first such one, in pixels as stored.
+    page : int or None
+        The number of that frame, from 1; None if there is only one.
 
     Raises
     ------
     ImageError
-        Where the detector cannot be used, or memory runs out.
+        If the detector cannot be used.
     """
     from lgs_cli.defenses import localize
 
-    best: tuple[float, tuple[Region, ...]] | None = None
-    for frame in picture.frames:
-        with image_errors("localize"):
+    best: tuple[float, tuple[Region, ...], int | None] | None = None
+    several = len(picture.frames) > 1
+    for number, frame in enumerate(picture.frames, 1):
+        try:
             found = localize.find(frame, params)
+        except (ValueError, TypeError, cv2.error) as error:
+            raise ImageError(f"localize: {error}") from error
         if best is None or found.score > best[0]:
-            best = found.score, found.regions
+            best = found.score, found.regions, number if several else None
     assert best is not None
     return best

@@ -1,4 +1,4 @@
-"""What a worker process does: one image at a time, within its limits."""
+"""What a worker process does: one call at a time, within its limits."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ import pickle
 import resource
 import signal
 import socket
-from typing import IO, NoReturn, cast
+from collections.abc import Callable
+from typing import IO, Any, NoReturn, cast
 
-from lgs_cli.batch.job import Job, Result, Work
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 def work(connection: socket.socket) -> NoReturn:
-    """Do jobs as they come.
+    """Make calls as they come, and send what they return.
 
     Parameters
     ----------
     connection : socket
-        From it come, pickled, a tuple of Work, seconds an image may take or None, and bytes
-        that it may allocate or None; then one Job after the other. To it goes a Result each.
+        From it come, pickled, first the seconds that a call may take and the bytes that it may
+        allocate, each perhaps None; then one ``(function, arguments, keyword arguments)`` after the
+        other. To it goes what each of them returns.
 
     Raises
     ------
     EOFError, OSError
-        Where there are no more.
+        If there are no more.
     """
     caller = cast("IO[bytes]", connection.makefile("rwb"))
-    task, timeout, memory = pickle.load(caller)
+    timeout, memory = pickle.load(caller)
     if memory is not None:
         limit = _data_size() + memory
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     while True:
-        send(caller, _timed(pickle.load(caller), task, timeout))
+        send(caller, _timed(pickle.load(caller), timeout))
 
 
 def send(stream: IO[bytes], message: object) -> None:
@@ -50,7 +52,7 @@ def send(stream: IO[bytes], message: object) -> None:
     Raises
     ------
     OSError
-        Where the other end is closed.
+        If the other end is closed.
     """
     pickle.dump(message, stream, pickle.HIGHEST_PROTOCOL)
     stream.flush()
@@ -65,11 +67,12 @@ def _data_size() -> int:
     return 0
 
 
-def _timed(job: Job, task: Work, timeout: float | None) -> Result:
-    """Do one job, and die of SIGALRM where it takes too long: that ends C code as well."""
-    if timeout is None:
-        return task.do(job)
-    signal.setitimer(signal.ITIMER_REAL, timeout)
-    result = task.do(job)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+def _timed(call: Call, timeout: float | None) -> Any:
+    """Make a call, and die of SIGALRM if it takes too long: that ends C code as well."""
+    function, arguments, options = call
+    if timeout is not None:
+        signal.setitimer(signal.ITIMER_REAL, timeout)
+    result = function(*arguments, **options)
+    if timeout is not None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return result

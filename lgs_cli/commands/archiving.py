@@ -11,8 +11,8 @@ import click
 
 from lgs_cli.commands.cleaning import follow, limits_of, report_file, report_paths
 from lgs_cli.errors import UsageError
-from lgs_cli.missing import missing
 from lgs_cli.storage import refuse_overwriting
+from lgs_cli.storage.missing import missing
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def clean_archives(
     UsageError
         If there are other inputs, or an archive does not exist or would be overwritten.
     """
-    from lgs_cli.archives.opening import Opening
     from lgs_cli.batch.archives import ArchiveRun, clean_archives
     from lgs_cli.batch.shards import SharedManifest
-    from lgs_cli.inputs import Selection
+    from lgs_cli.storage.archives.opening import Opening
+    from lgs_cli.storage.inputs import Selection
 
     jobs = _jobs(inputs, output, options)
     if os.path.lexists(output) and not os.path.isdir(output):
@@ -72,9 +72,9 @@ def clean_archives(
 
 def _jobs(inputs: Sequence[str], output: str, options: dict[str, Any]) -> list[Job]:
     """Name the archives, and where they go."""
-    from lgs_cli.archives.archive import expand, is_archive
-    from lgs_cli.archives.parquet import require_pyarrow
     from lgs_cli.batch.job import Job
+    from lgs_cli.storage.archives.archive import expand, is_archive
+    from lgs_cli.storage.archives.parquet import require_pyarrow
 
     for name in ("files_from", "delete", "skip_unsupported"):
         if options[name]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from lgs_cli.archives.archive import is_archive
 from lgs_cli.commands.archiving import clean_archives
 from lgs_cli.commands.cleaning import (
     clean_directory,
@@ -24,7 +23,8 @@ from lgs_cli.commands.sections import SectionedCommand
 from lgs_cli.commands.watching import watch
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import MASK_STYLES
-from lgs_cli.stores.store import as_local
+from lgs_cli.storage.archives.archive import is_archive
+from lgs_cli.storage.stores.store import as_local
 
 # The ten that people need first, then the others by what they are about.
 _SECTIONS = {

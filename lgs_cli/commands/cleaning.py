@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from lgs_cli.commands.configuration import command_line
-from lgs_cli.commands.defense_options import cores
 from lgs_cli.commands.progress import Progress
 from lgs_cli.commands.report_file import ReportFile
 from lgs_cli.commands.run_options import allowed_failures, listed, say_folders, selection_of
 from lgs_cli.errors import ImageError, UsageError
-from lgs_cli.missing import no_images
 from lgs_cli.report.records import CleanLines
 from lgs_cli.report.summary import CleanCounts, describe_result
+from lgs_cli.storage.missing import no_images
 from lgs_cli.wording import counted, printable
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from lgs_cli.batch.pipeline import CleanSettings
     from lgs_cli.batch.run import Skip
     from lgs_cli.batch.workers import Limits
-    from lgs_cli.inputs import PassedOver, Source
+    from lgs_cli.storage.inputs import PassedOver, Source
 
 
 def clean_stream(path: str, output: str, settings: CleanSettings, options: dict[str, Any]) -> int:
@@ -174,7 +173,7 @@ def inputs_of(inputs: Sequence[str], options: dict[str, Any], never: Iterable[st
     NoImagesError
         If there is no image.
     """
-    from lgs_cli.inputs import PassedOver, find
+    from lgs_cli.storage.inputs import PassedOver, find
 
     more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
@@ -267,7 +266,7 @@ def _remove_orphans(
 
 def limits_of(options: dict[str, Any]) -> Limits:
     """Read what a run may take."""
-    from lgs_cli.batch.workers import Limits
+    from lgs_cli.batch.workers import Limits, cores
 
     return Limits(
         options["jobs"] or cores(),

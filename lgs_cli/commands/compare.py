@@ -13,7 +13,7 @@ from lgs_cli.commands.meter import Meter, progress_option
 from lgs_cli.defenses.chain import Chain, apply_chain, describe, parse_chain
 from lgs_cli.errors import ImageError, UsageError
 from lgs_cli.formats import FORMATS, MAX_PIXELS
-from lgs_cli.missing import missing
+from lgs_cli.storage.missing import missing
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:

@@ -274,10 +274,3 @@ def try_detector(params: LocalizeParams) -> None:
         # would be missing there, and waited for without end.
         cv2.setNumThreads(1)
         localize.find(np.zeros((32, 32), np.uint8), params)
-
-
-def cores() -> int:
-    """Count the processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,19 +8,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lgs_cli.archives.archive import is_archive
 from lgs_cli.commands.cleaning import Inputs, clean_sources
 from lgs_cli.commands.run_options import selection_of
 from lgs_cli.errors import NoImagesError, UsageError
-from lgs_cli.stores import store
-from lgs_cli.stores.store import is_remote
+from lgs_cli.storage.archives.archive import is_archive
+from lgs_cli.storage.stores import store
+from lgs_cli.storage.stores.store import is_remote
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
     from lgs_cli.batch.pipeline import CleanSettings
     from lgs_cli.batch.scan import ScanSettings
-    from lgs_cli.inputs import Source
-    from lgs_cli.stores.listing import Listing
+    from lgs_cli.storage.inputs import Source
+    from lgs_cli.storage.stores.listing import Listing
 
 
 def is_any_remote(inputs: Sequence[str], options: dict[str, Any], output: str = "") -> bool:
@@ -52,7 +52,7 @@ def listing_of(inputs: Sequence[str], options: dict[str, Any], never: Sequence[s
     NoImagesError
         If there is no image.
     """
-    from lgs_cli.stores.listing import Listing
+    from lgs_cli.storage.stores.listing import Listing
 
     if options["files_from"] is not None:
         raise UsageError("--files-from lists files; name URLs as INPUT")
@@ -92,7 +92,7 @@ def clean_remote(
 
     from lgs_cli.batch.manifest import NAME
     from lgs_cli.batch.remote import RemoteCleaning, RemoteManifest, RemoteOutputs
-    from lgs_cli.inputs import PassedOver
+    from lgs_cli.storage.inputs import PassedOver
 
     for name in ("delete", "skip_unsupported", "watch", "wait"):
         if options[name]:

@@ -9,7 +9,7 @@ import click
 
 from lgs_cli.commands.meter import Meter, progress_option
 from lgs_cli.errors import LgsError
-from lgs_cli.missing import missing
+from lgs_cli.storage.missing import missing
 from lgs_cli.wording import counted, printable
 
 # So many bad lines are named, the others counted.
@@ -83,7 +83,7 @@ def report(runs: tuple[str, ...], output: str, limit: int, progress: str) -> int
         click.echo(page.html)
     else:
         write(output, page.html.encode())
-    images = counted(run.totals.images, "image")
+    images = run.totals.description
     listed = "" if page.listed == run.totals.images else f"{page.listed:,} listed, "
     click.echo(f"{printable(output)}: {images}, {listed}{page.pictured:,} with pictures", err=True)
     return 1 if run.bad_lines else 0

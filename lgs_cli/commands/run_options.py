@@ -14,7 +14,7 @@ from lgs_cli.formats import MAX_PIXELS
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
-    from lgs_cli.inputs import PassedOver, Selection
+    from lgs_cli.storage.inputs import PassedOver, Selection
 
 # Directories that are named; the others are counted.
 _MOST_FOLDERS = 5
@@ -53,7 +53,7 @@ _WORKERS = (
         "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True,
         metavar="N",
         help="Larger images fail, unread: those of more pixels over all frames, of more than "
-        "10,000 frames or 50,000 chunks. A pixel takes up to 12 bytes of memory, of 16 bits 40.",
+        "10,000 frames or 50,000 chunks. A pixel takes 13 bytes of memory, of 16-bit RGBA 36.",
     ),
     click.option(
         "--timeout", type=click.FloatRange(0, 10_000_000, min_open=True), metavar="SECONDS",
@@ -97,7 +97,7 @@ def _added(options: tuple[Callable[[Command], Command], ...], command: Command) 
 
 def selection_of(options: dict[str, Any]) -> Selection:
     """Read which files of directories are taken."""
-    from lgs_cli.inputs import Selection
+    from lgs_cli.storage.inputs import Selection
 
     return Selection(
         options["recursive"], options["include"], options["exclude"], options["include_outputs"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lgs_cli.commands.defense_options import Location, cores, try_detector
+from lgs_cli.commands.defense_options import Location, try_detector
 from lgs_cli.commands.meter import progress_option
 from lgs_cli.commands.progress import Progress
 from lgs_cli.commands.remote import is_any_remote, remote_scan
@@ -27,17 +27,17 @@ from lgs_cli.commands.run_options import (
 from lgs_cli.commands.scale_options import cluster_option, shard_option
 from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.errors import ImageError, LgsError, UsageError
-from lgs_cli.missing import no_images
 from lgs_cli.params import valid_range
 from lgs_cli.report.records import scan_line
 from lgs_cli.report.summary import ScanCounts, scan_text
+from lgs_cli.storage.missing import no_images
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
     from lgs_cli.batch.job import Result
     from lgs_cli.batch.quarantine import Quarantine
     from lgs_cli.batch.scan import ScanSettings
-    from lgs_cli.inputs import Source
+    from lgs_cli.storage.inputs import Source
 
 _FOUND = 5  # the exit code
 _SPECS = {spec.name: spec for spec in fields(LocalizeParams)}
@@ -145,8 +145,8 @@ def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[s
     """Look at files and directories."""
     from lgs_cli.batch.quarantine import Quarantine
     from lgs_cli.batch.run import scan_all
-    from lgs_cli.batch.workers import Limits
-    from lgs_cli.inputs import PassedOver, find
+    from lgs_cli.batch.workers import Limits, cores
+    from lgs_cli.storage.inputs import PassedOver, find
 
     more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:

@@ -25,7 +25,7 @@ from lgs_cli.signals import Stopped
 if TYPE_CHECKING:
     from lgs_cli.batch.outputs import Outputs
     from lgs_cli.batch.pipeline import CleanSettings
-    from lgs_cli.inputs import Source
+    from lgs_cli.storage.inputs import Source
 
 
 def watch(
@@ -53,7 +53,7 @@ def watch(
     from lgs_cli.batch.outputs import Outputs
     from lgs_cli.batch.run import clean_all
     from lgs_cli.batch.shards import SharedManifest
-    from lgs_cli.inputs import Source
+    from lgs_cli.storage.inputs import Source
 
     for name in ("files_from", "dry_run"):
         if options[name]:

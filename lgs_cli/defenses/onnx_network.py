@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +64,8 @@ class OnnxNetwork:
     @property
     def version(self) -> str:
         """The engine with its version: ``"onnxruntime 1.20.0"``."""
+        from importlib.metadata import version  # it loads as long as all defenses together
+
         release = cv2.__version__ if self.engine == "opencv" else version("onnxruntime")
         return f"{self.title} {release}"
 

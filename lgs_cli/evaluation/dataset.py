@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lgs_cli import inputs
 from lgs_cli.defenses.preprocessing import Preprocessing, as_rgb, fit
 from lgs_cli.errors import ImageError, NoImagesError, UsageError
 from lgs_cli.evaluation.classes import Classes
 from lgs_cli.lazy import np
+from lgs_cli.storage import inputs
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:

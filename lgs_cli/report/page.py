@@ -67,7 +67,7 @@ def render(run: Run, thumbnails: Iterable[tuple[int, Thumbnails]]) -> Page:
     digest = hashlib.sha256(script.encode()).digest()
     parts = {
         "title": escape(f"{_shown(run.name)} – lgs report"),
-        "heading": f"Report of {counted(run.totals.images, 'image')}",
+        "heading": f"Report of {run.totals.description}",
         "subtitle": escape(_shown(run.name)),
         "totals": _totals(run.totals),
         "distributions": _distributions(run.totals),

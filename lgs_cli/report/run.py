@@ -64,8 +64,15 @@ class Totals:
 
     @property
     def images(self) -> int:
-        """All of them."""
+        """All records, those of files that were passed over too."""
         return self.statuses.total()
+
+    @property
+    def description(self) -> str:
+        """How many images there are, and how many files that were passed over."""
+        passed_over = self.statuses["unsupported"]
+        images = counted(self.images - passed_over, "image")
+        return f"{images} and {counted(passed_over, 'other file')}" if passed_over else images
 
     @property
     def is_scan(self) -> bool:

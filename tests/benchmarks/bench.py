@@ -1,10 +1,11 @@
 """``make bench``: what the speed of lgs is, each figure beside a baseline measured in the same run.
 
 ``python tests/benchmarks/bench.py [--quick] [--json FILE] [--only WORD]``: groups are kernel,
-commands, folders, rerun, memory and rivals. Runs of the two sides
-alternate, and the ratio is the median of the ratios of neighboring runs, so that a noisy machine
-hurts both alike. Photographs are ImageNet's where they lie beside the repository, else
-scikit-image's; large pictures are mosaics of them.
+masks, commands, folders, rerun, memory, rivals and torch_module. Runs of the two sides alternate,
+and the ratio is the median of the ratios of neighboring runs, so that a noisy machine hurts both
+alike.
+Photographs are ImageNet's where they lie beside the repository, else scikit-image's; large pictures
+are mosaics of them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +34,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bench_defenses import rows as defense_rows
+from optional_data import DATA
 
 import lgs_cli
+from lgs_cli import visualize
 from lgs_cli.defenses import DEFENSES
 from lgs_cli.defenses.lgs import LgsParams
+from lgs_cli.formats import MASK_STYLES
+from lgs_cli.image_io.formats.png import encode_png
 
-IMAGENET = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet"
+IMAGENET = DATA / "imagenet"
 # Files that are made and removed by the thousand leave a disk slow for minutes.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 SIZES = ((299, 299), (375, 500), (1080, 1920), (4000, 6000))
@@ -80,7 +87,7 @@ def main() -> int:
     print(f"{cores} cores, NumPy {np.__version__}, OpenCV {cv2.__version__}")
     print(f"{'':58} {'lgs':>12} {'baseline':>12} {'ratio':>6} {'bar':>6} {'aim':>6}")
     found = []
-    for group in (kernel, commands, folders, rerun, memory, rivals):
+    for group in (kernel, masks, commands, folders, rerun, memory, rivals, torch_module):
         if arguments.only in group.__name__:
             for row in group(arguments.quick):
                 sign = "≥" if row.at_least else "≤"
@@ -179,6 +186,34 @@ def kernel(quick: bool) -> Iterator[Row]:
     )  # fmt: skip
 
 
+def masks(quick: bool) -> Iterator[Row]:
+    """Masks as PNG files, against OpenCV's own writer at its defaults; processor time."""
+    defense, params = DEFENSES["lgs"], LgsParams()
+    photos = photographs()[: 10 if quick else 40]
+    for style in MASK_STYLES:
+        drawn = []
+        for photo in photos:
+            cleaned = defense.apply(photo, params, with_mask=True)
+            assert cleaned.mask is not None
+            drawn.append(visualize.render(style, photo, cleaned.mask, cleaned.image))
+        few_colors = style != "overlay"
+
+        def ours(drawn: list[NDArray[np.uint8]] = drawn, few_colors: bool = few_colors) -> None:
+            for mask in drawn:
+                encode_png(mask, few_colors=few_colors)
+
+        def theirs(drawn: list[NDArray[np.uint8]] = drawn) -> None:
+            for mask in drawn:
+                cv2.imencode(".png", mask)
+
+        with one_core():
+            mine, other, ratio = paired(ours, theirs, 5 if quick else 15, time.process_time)
+        yield Row(
+            f"{style} to PNG / cv2.imencode, ms",
+            f"{mine / len(drawn) * 1e3:.2f}", f"{other / len(drawn) * 1e3:.2f}", ratio, 1.3, 1.1,
+        )  # fmt: skip
+
+
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
     """Keep this process and those it starts on one core: another may be slower just then."""
@@ -218,23 +253,26 @@ def commands(quick: bool) -> Iterator[Row]:
             yield Row(f"{what}, ms", f"{mine * 1e3:.0f}", f"{theirs * 1e3:.0f}", ratio, bar, aim)
 
 
+# The fastest public way to the same files, without a thought for metadata or broken input. Quality
+# is the one that most of the photographs have (JPEG), or ours (WebP).
 _PLAIN_LOOP = """
 import os, sys
+import cv2
 from joblib import Parallel, delayed
 
-def recode(source, target, form):
-    from lgs_cli import image_io
-    picture = image_io.read(source)
-    with open(target, "wb") as file:
-        file.write(image_io.encode(picture, picture.frames, format=form))
+def recode(sources, out, suffix, options):
+    cv2.setNumThreads(1)
+    for source in sources:
+        picture = cv2.imread(source, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        cv2.imwrite(os.path.join(out, os.path.basename(source) + suffix), picture, options)
 
 if __name__ == "__main__":
-    folder, out, form, workers = sys.argv[1:]
-    os.makedirs(out, exist_ok=True)
-    names = sorted(os.listdir(folder))
+    folder, out, suffix, workers = sys.argv[1:]
+    options = {".webp": [cv2.IMWRITE_WEBP_QUALITY, 90], ".tiff": [cv2.IMWRITE_TIFF_COMPRESSION, 8]}
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     Parallel(n_jobs=int(workers))(
-        delayed(recode)(os.path.join(folder, name), os.path.join(out, name + "." + form), form)
-        for name in names
+        delayed(recode)(paths[at : at + 20], out, suffix, options.get(suffix, []))
+        for at in range(0, len(paths), 20)
     )
 """
 
@@ -258,9 +296,9 @@ def folders(quick: bool) -> Iterator[Row]:
             run(*LGS, "clean", photos, "-o", target, "-j", jobs, "--format", form)
             shutil.rmtree(target)
 
-        def recode(form: str) -> None:
+        def recode(suffix: str) -> None:
             target = out()
-            run(sys.executable, loop, photos, target, form, workers)
+            run(sys.executable, loop, photos, target, suffix, workers)
             shutil.rmtree(target)
 
         def mogrify() -> None:
@@ -279,13 +317,19 @@ def folders(quick: bool) -> Iterator[Row]:
 
         clock = time.perf_counter
         yield row(
-            f"{count} JPEG to JPEG / decode and encode alone, s",
-            paired(lgs, lambda: recode("jpeg"), repeats, clock), 1.4, 1.2,
+            f"{count} JPEG to JPEG / cv2.imread and imwrite, s",
+            paired(lgs, lambda: recode(".jpg"), repeats, clock), 1.4, 1.2,
         )  # fmt: skip
-        yield row(
-            f"{count} JPEG to PNG / decode and encode alone, s",
-            paired(lambda: lgs("png"), lambda: recode("png"), 3, clock), 1.15, 1.05,
-        )  # fmt: skip
+        for form, suffix, bar, aim in (
+            ("png", ".png", 1.3, 1.2), ("webp", ".webp", 1.3, 1.1), ("tiff", ".tiff", 1.3, 1.1),
+        ):  # fmt: skip
+            yield row(
+                f"{count} JPEG to {form.upper()} / cv2.imread and imwrite, s",
+                paired(
+                    lambda form=form: lgs(form), lambda suffix=suffix: recode(suffix), 3, clock
+                ),
+                bar, aim,
+            )  # fmt: skip
         if shutil.which("mogrify"):
             yield row(
                 f"{count} JPEG to JPEG / mogrify -quality 95, s",
@@ -345,12 +389,12 @@ from lgs_cli import image_io
 from lgs_cli.batch.pool import Limits
 from lgs_cli.defenses import lgs
 from lgs_cli.defenses.chain import parse_chain
-from lgs_cli.batch.pipeline import Job, Settings, process
+from lgs_cli.batch.pipeline import CleanSettings, Job, process
 
 small, large, out = sys.argv[1:]
 peaks = []
 for source in (small, large):
-    result = process(Job(0, source, out), Settings(parse_chain("lgs")))
+    result = process(Job(0, source, out), CleanSettings(parse_chain("lgs")))
     assert result.status == "done", result.error
     # The resident set of the parent counts in ru_maxrss, but not here.
     status = open("/proc/self/status").read()
@@ -389,6 +433,23 @@ def rivals(quick: bool) -> Iterator[Row]:
             f"{row.defense}{note[:30]} / {row.rival}, ms",
             f"{row.ours:.2f}", f"{row.theirs:.2f}", row.ratio, 1.0, 0.5,
         )  # fmt: skip
+
+
+def torch_module(quick: bool) -> Iterator[Row]:
+    """The module of LGS for torch, against the public ways to write it, and against the kernel."""
+    if find_spec("torch") is None:
+        print("torch module: torch is not installed")
+        return
+    from bench_torch import rows
+
+    bars = {"unfold, slices": (1.5, 3), "unfold": (3, 10), "NumPy kernel": (0.5, 1)}
+    with one_core():
+        for row in rows(photographs(), 3 if quick else 9):
+            bar, aim = next(pair for word, pair in bars.items() if f"/ {word}" in row.what)
+            yield Row(
+                f"torch module, {row.what}, ms",
+                f"{row.ours:.1f}", f"{row.theirs:.1f}", row.ratio, bar, aim, at_least=True,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -19,6 +19,10 @@ from clutter_pages import chart, qr_code, recompressed, resized, scanned, text_p
 from clutter_screens import screenshot
 from lettering import Pixels
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from optional_data import DATA
+
 FOLIAGE = (
     "European_fire_salamander", "thunder_snake", "garter_snake", "little_blue_heron",
     "European_gallinule", "briard", "Mexican_hairless", "dingo", "tiger", "bison", "howler_monkey",
@@ -264,8 +268,7 @@ def sheet(kinds: Sequence[str], photographs: Photographs, each: int = 12) -> Pix
 
 def main() -> None:
     """Write a contact sheet: the file's name, then the kinds (all by default)."""
-    data = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet"
-    made = sheet(sys.argv[2:] or list(KINDS), load(data))
+    made = sheet(sys.argv[2:] or list(KINDS), load(DATA / "imagenet"))
     cv2.imwrite(sys.argv[1], made[..., ::-1])
 
 

@@ -13,7 +13,7 @@ from lgs_cli.defenses import localize
 from lgs_cli.defenses.defense import Region
 from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.defenses.repair import repair
-from lgs_cli.evaluation.models import Model
+from lgs_cli.evaluation.models.model import Model
 
 Pixels = NDArray[np.uint8]
 

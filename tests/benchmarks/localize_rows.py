@@ -31,7 +31,7 @@ from lgs_cli.defenses.chain import Step
 from lgs_cli.defenses.defense import Region
 from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.evaluation import dataset
-from lgs_cli.evaluation.attacks import Attacked
+from lgs_cli.evaluation.attacks.records import Attacked
 from lgs_cli.evaluation.dataset import Images
 from lgs_cli.evaluation.table import Share
 

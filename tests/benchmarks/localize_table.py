@@ -1,6 +1,6 @@
 """How strong `localize` is: the figures that it is built for, measured, with their bar and aim.
 
-Run from the repository's root, with the data beside it (shared/data):
+Run from the repository's root, with the optional data (see tests/optional_data.py):
 
     python tests/benchmarks/localize_table.py [--count 48] [--only GROUP] [--skip-white-box]
 

@@ -1,13 +1,13 @@
-"""Faults for tests: on PYTHONPATH, it makes images whose bytes end in an order obey that order.
+"""Faults for tests: on PYTHONPATH, it makes the decoder obey an order at the end of an image.
 
 An order is ``LGS-FAULT`` and words: it stands for the decoder bug that a hostile image would hit.
 The package itself knows nothing of it. A process with ``LGS_TEST_SIGNAL_AT_FORK`` in its
-environment sends itself that signal when it has forked.
+environment sends itself that signal when it has forked; ``LGS_TEST_SIGNAL_AT_IMPORT`` is a module
+and the signal that comes while it loads.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.abc
 import importlib.machinery
 import os
@@ -20,6 +20,8 @@ _hoard = []
 
 
 def obey(order: str, *words: str) -> None:
+    import ctypes  # only a fault pays for it
+
     if order == "segfault":
         ctypes.string_at(0)
     elif order == "signal":
@@ -84,3 +86,20 @@ sys.meta_path.insert(0, _Finder())
 if "LGS_TEST_SIGNAL_AT_FORK" in os.environ:
     _number = int(os.environ["LGS_TEST_SIGNAL_AT_FORK"])
     os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), _number))
+
+if "LGS_TEST_SIGNAL_AT_IMPORT" in os.environ:
+    _module, _signal = os.environ["LGS_TEST_SIGNAL_AT_IMPORT"].split()
+
+    class _Interruption:
+        """Python 3.11 turns what is raised in this method into a RuntimeError."""
+
+        def __set_name__(self, owner, name):
+            os.kill(os.getpid(), int(_signal))
+
+    class _Interrupter(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path=None, target=None):
+            if name == _module:
+                sys.meta_path.remove(self)
+                type("Owner", (), {"attribute": _Interruption()})
+
+    sys.meta_path.insert(0, _Interrupter())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lgs_cli.errors import ImageError
 from lgs_cli.evaluation import dataset
-from lgs_cli.inputs import Selection, find
+from lgs_cli.storage.inputs import Selection, find
 
 Pixels = NDArray[Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, overload
 
-from lgs_cli.api.kinds import Image, kind_of
+from lgs_cli.adapters.kinds import Image, kind_of
 from lgs_cli.defenses import DEFENSES, localize
 from lgs_cli.defenses.chain import Chain, Step, apply_chain, parse_chain
 from lgs_cli.defenses.lgs import LgsParams

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from lgs_cli.api.images import Method, chain_of
+from lgs_cli.adapters.images import Method, chain_of
 from lgs_cli.errors import NoImagesError
 from lgs_cli.formats import FORMATS, MASK_STYLES
 
@@ -117,7 +117,7 @@ def clean_folder(
     from lgs_cli.batch.manifest import Manifest
     from lgs_cli.batch.outputs import Outputs
     from lgs_cli.batch.pipeline import CleanSettings
-    from lgs_cli.inputs import Selection, find
+    from lgs_cli.storage.inputs import Selection, find
 
     _check(options)
     chain = chain_of(method, {})
@@ -143,10 +143,10 @@ def clean_folder(
 
     def results() -> Generator[Result]:
         from lgs_cli.batch.run import Skip, clean_all
-        from lgs_cli.batch.workers import Limits
+        from lgs_cli.batch.workers import Limits, cores
 
         limits = Limits(
-            options.get("jobs") or _cores(), options.get("timeout"), options.get("memory_limit")
+            options.get("jobs") or cores(), options.get("timeout"), options.get("memory_limit")
         )
         with contextlib.closing(manifest):
             outputs.prepare(sources)
@@ -196,10 +196,3 @@ def _check(options: FolderOptions) -> None:
 
 def _listed(inputs: Path | Iterable[Path]) -> Iterable[Path]:
     return [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-
-
-def _cores() -> int:
-    """Count the processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

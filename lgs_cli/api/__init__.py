@@ -1,1 +1,0 @@
-"""What ``import lgs_cli`` offers: one image in, the same kind of image out; and whole folders."""

@@ -1,0 +1,95 @@
+"""Outputs whose source is gone: found, and removed if they still are what was written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from lgs_cli.batch.entry import Entry
+from lgs_cli.batch.manifest import Manifest
+from lgs_cli.batch.outputs import Outputs, mask_name
+from lgs_cli.storage import remove_unchanged
+from lgs_cli.storage.inputs import Source
+
+
+def find_orphans(
+    manifest: Manifest, outputs: Outputs, inputs: Iterable[str], sources: Iterable[Source]
+) -> Iterator[Entry]:
+    """Find outputs of earlier runs whose source is gone.
+
+    An output counts only if its source lay below one of the directories that this run walks: what
+    another run made of other directories is none of its business.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        What earlier runs have done, read.
+    outputs : Outputs
+        The places of outputs.
+    inputs : iterable of str
+        The inputs as the user gave them.
+    sources : iterable of Source
+        What they hold now.
+
+    Yields
+    ------
+    Entry
+        What is recorded of it.
+    """
+    walked = tuple(
+        os.path.join(os.path.abspath(path), "") for path in inputs if os.path.isdir(path)
+    )
+    # Hashes, because the paths themselves would fill the memory.
+    wanted = {hash(outputs.of(source)[0]) for source in sources}
+    for known in manifest.entries():
+        if known.source is None or not known.source.startswith(walked):
+            continue
+        if hash(os.path.join(outputs.directory, known.output)) in wanted:
+            continue
+        if _is_gone(known.source):
+            yield known
+
+
+def remove_orphan(
+    known: Entry, outputs: Outputs, *, rehearse: bool = False
+) -> Iterator[tuple[str, bool]]:
+    """Remove an output whose source is gone, and its mask.
+
+    Parameters
+    ----------
+    known : Entry
+        What is recorded of it.
+    outputs : Outputs
+        Its place; the mask is removed if it lies in today's masks directory.
+    rehearse : bool
+        Whether to remove nothing.
+
+    Yields
+    ------
+    path : str
+        A file that is there.
+    is_ours : bool
+        Whether it is what was written, and is removed; else somebody has changed it, and it stays.
+    """
+    files: Sequence[tuple[str, str, int | None, int | None]] = [
+        (outputs.directory, known.output, known.output_size, known.output_mtime_ns)
+    ]
+    if outputs.masks is not None and known.mask is not None and known.source is not None:
+        folder, name = os.path.dirname(known.output), os.path.basename(known.source)
+        mask = mask_name(os.path.join(folder, name))
+        files = [*files, (outputs.masks, mask, known.mask.size, known.mask.mtime_ns)]
+    for root, relative, size, mtime_ns in files:
+        is_ours = remove_unchanged(root, relative, (size, mtime_ns), rehearse=rehearse)
+        if is_ours is not None:
+            yield os.path.join(root, relative), is_ours
+
+
+def _is_gone(path: str) -> bool:
+    """Say whether a file does not exist; if that cannot be known, it does."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

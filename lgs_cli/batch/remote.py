@@ -1,0 +1,287 @@
+"""Runs that read from object stores, or write to them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lgs_cli.batch import entry
+from lgs_cli.batch.entry import Entry, MaskEntry
+from lgs_cli.batch.job import Job, Result, failed
+from lgs_cli.batch.manifest import Manifest
+from lgs_cli.batch.outputs import Outputs
+from lgs_cli.batch.pipeline import CleanSettings, clean
+from lgs_cli.batch.scan import ScanSettings
+from lgs_cli.errors import UsageError
+from lgs_cli.storage.inputs import Source
+from lgs_cli.storage.stores import store
+from lgs_cli.storage.stores.listing import Listing
+from lgs_cli.storage.stores.store import is_remote
+from lgs_cli.wording import printable
+
+DIRECTORY = ".lgs-manifest"
+
+# Lines of an object of the record, and seconds after which it is written with fewer.
+_LINES, _SECONDS = 1000, 60.0
+# Objects after which they become one.
+_PARTS = 20
+
+
+@dataclass(frozen=True)
+class RemoteCleaning(CleanSettings):
+    """How every image of a run between stores is cleaned."""
+
+    def do(self, job: Job) -> Result:
+        """Clean one image, from object to object."""
+        start = time.perf_counter()
+        try:
+            from lgs_cli import image_io
+
+            assert job.output is not None
+            picture = image_io.decode(_read(job.source), max_pixels=self.max_pixels)
+            cleaned = clean(picture, self, with_mask=job.mask is not None)
+            store.write(job.output, cleaned.data)
+            if job.mask is not None:
+                assert cleaned.mask is not None
+                store.write(job.mask, cleaned.mask)
+        except Exception as error:
+            return failed(job, error, time.perf_counter() - start)
+        return Result(
+            job.place,
+            job.source,
+            job.output,
+            job.mask,
+            width=picture.width,
+            height=picture.height,
+            format=cleaned.format,
+            coverage=cleaned.coverage,
+            score=cleaned.score,
+            regions=cleaned.regions,
+            page=cleaned.page,
+            unchanged=cleaned.coverage == 0,
+            seconds=time.perf_counter() - start,
+            notes=cleaned.notes,
+            output_size=len(cleaned.data),
+            mask_size=None if cleaned.mask is None else len(cleaned.mask),
+        )
+
+
+@dataclass(frozen=True)
+class RemoteScan(ScanSettings):
+    """How every image of a scan in stores is looked at."""
+
+    def do(self, job: Job) -> Result:
+        """Look at one object."""
+        start = time.perf_counter()
+        try:
+            data = _read(job.source)
+        except Exception as error:
+            return failed(job, error, time.perf_counter() - start)
+        return self.do_data(job, data)
+
+
+def _read(path: str) -> bytes:
+    if is_remote(path):
+        return store.read(path)
+    from lgs_cli.image_io.source import read_bytes
+
+    return read_bytes(path)
+
+
+class RemoteOutputs(Outputs):
+    """The places of outputs, at least some of which are objects, or made of objects."""
+
+    def prepare(self, sources: Iterable[Source]) -> None:
+        """Make nothing: a store has no directories, and others are made with their first file."""
+
+    def check(
+        self,
+        inputs: Iterable[str],
+        sources: Iterable[Source],
+        others: Sequence[str] = (),
+        *,
+        write: bool = True,
+    ) -> None:
+        """Refuse a run that would overwrite an input, or one output with another.
+
+        Raises
+        ------
+        UsageError
+            Naming the object.
+        """
+        sources = list(sources)
+        read = {source.path for source in sources}
+        written = set(others)
+        for source in sources:
+            for path in filter(None, self.of(source)):
+                if path in read:
+                    raise UsageError(f"{printable(path)} is an input; it would be overwritten")
+                if path in written:
+                    raise UsageError(f"{printable(path)} would be written twice")
+                written.add(path)
+        for path in others:
+            if path in read:
+                raise UsageError(f"{printable(path)} is an input; it would be overwritten")
+
+    def refuse_strangers(self, inputs: Iterable[str], sources: Iterable[Source]) -> None:
+        """Refuse to replace objects below an input, if no run has written to where outputs go.
+
+        Raises
+        ------
+        UsageError
+            Naming the first such object.
+        """
+        roots = tuple(path.rstrip("/") + "/" for path in inputs)
+        for place, directory in enumerate(self.directories):
+            root = directory.rstrip("/") + "/"
+            if not root.startswith(roots):
+                continue
+            there = {root + found.relative for found in store.find(root)}
+            for source in sources:
+                path = self.of(source)[place]
+                if path in there:
+                    raise UsageError(
+                        f"{printable(path or '')} is there already, below an input, and not of "
+                        "lgs: choose another place"
+                    )
+
+
+class RemoteManifest(Manifest):
+    """The record of outputs among which are objects: objects of JSON lines beside them.
+
+    Nothing is locked, which stores cannot do: two runs to one place both do all the work, and each
+    output is whole.
+
+    Parameters
+    ----------
+    outputs : RemoteOutputs
+        Where outputs go.
+    settings : CleanSettings
+        How this run cleans.
+    listing : Listing
+        The inputs.
+    """
+
+    def __init__(self, outputs: RemoteOutputs, settings: CleanSettings, listing: Listing) -> None:
+        super().__init__(outputs.directory, settings)
+        self._listing = listing
+        self._masks = outputs.masks
+        self._sizes: dict[str, int] = {}
+        self._entries: dict[str, Entry] = {}
+        self._new: list[Entry] = []
+        self._written = time.monotonic()
+        self._newest = 0
+        self._read_all()
+
+    def _read_all(self) -> None:
+        """List what is there, and read the record, the oldest objects first."""
+        parts = []
+        for found in store.find(self._directory):
+            self._sizes[self._directory + found.relative] = found.size
+            if found.relative.startswith(DIRECTORY + "/"):
+                parts.append(self._directory + found.relative)
+        if self._masks is not None:
+            root = self._masks.rstrip("/") + "/"
+            self._sizes.update((root + found.relative, found.size) for found in store.find(root))
+        for url in parts:
+            for line in store.read(url).splitlines(keepends=True):
+                known = entry.read(line)
+                if known is not None:
+                    self._entries[known.output] = known
+        self._old = parts
+        if parts:
+            stamp = parts[-1].rpartition("/")[2].partition("-")[0]
+            self._newest = int(stamp) if stamp.isdecimal() else 0
+
+    @property
+    def exists(self) -> bool:
+        """Whether some run has written there."""
+        return bool(self._old)
+
+    def open(self, *, wait: bool) -> None:
+        """Make one object of many, if there are many."""
+        if len(self._old) <= _PARTS:
+            return
+        lines = b"".join(known.line() for known in self._entries.values())
+        store.write(self._part(), lines)
+        store.remove(self._old)
+
+    def peek(self) -> None:
+        """Read nothing more."""
+
+    def close(self) -> None:
+        """Write what is left of the record."""
+        self._flush()
+
+    def adopt_mask(self, job: Job) -> None:
+        """Adopt nothing: version 0.1.0 wrote no objects."""
+
+    def knows(self, job: Job) -> bool:
+        """Say whether anything is recorded of an image."""
+        return self.entry(job) is not None
+
+    def entry(self, job: Job) -> Entry | None:
+        """Give what is recorded of an image."""
+        assert job.output is not None
+        return self._entries.get(job.output.removeprefix(self._directory))
+
+    def entries(self) -> Iterator[Entry]:
+        """Give all that was recorded when the run began."""
+        yield from self._entries.values()
+
+    def is_current(self, job: Job) -> bool:
+        """Say whether nothing has changed since an image was done."""
+        known = self.entry(job)
+        if known is None or known.settings != self._digest or not known.is_done:
+            return False
+        if self._listing.state(job.source) != (known.source_size, known.source_mtime_ns):
+            return False
+        if self._sizes.get(job.output or "") != known.output_size:
+            return False
+        if job.mask is None:
+            return True
+        style = (self._mask_style, self._sizes.get(job.mask))
+        return known.mask is not None and style == (known.mask.style, known.mask.size)
+
+    def why_hopeless(self, job: Job) -> str | None:
+        """Say nothing: images that failed are tried again."""
+        return None
+
+    def add(self, result: Result) -> None:
+        """Record an image that was done."""
+        assert result.output is not None
+        size, tag = self._listing.state(result.source) or (None, None)
+        mask = None
+        if result.mask is not None and result.mask_size is not None:
+            mask = MaskEntry(self._mask_style, result.mask_size)
+        self._new.append(
+            Entry(
+                result.output.removeprefix(self._directory),
+                self._digest,
+                result.source,
+                size,
+                tag,
+                result.output_size,
+                mask=mask,
+                **{name: getattr(result, name) for name in entry.OF_RESULT},
+            )
+        )
+        if len(self._new) >= _LINES or time.monotonic() - self._written > _SECONDS:
+            self._flush()
+
+    def add_failure(self, job: Job, result: Result) -> Result:
+        """Record nothing: the next run tries again."""
+        return result
+
+    def _flush(self) -> None:
+        lines, self._new = self._new, []
+        self._written = time.monotonic()
+        if lines:
+            store.write(self._part(), b"".join(known.line() for known in lines))
+
+    def _part(self) -> str:
+        """Name an object that sorts behind all that are there, whatever clock named those."""
+        self._newest = max(self._newest + 1, time.time_ns())
+        return f"{self._directory}{DIRECTORY}/{self._newest:020}-{uuid.uuid4().hex[:8]}.jsonl"

@@ -1,0 +1,1 @@
+"""Files that hold many images: tar archives as WebDataset writes them, and Parquet tables."""

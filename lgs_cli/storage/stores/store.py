@@ -1,0 +1,199 @@
+"""Objects by URL, or files by path: list, read, and write whole."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from lgs_cli.errors import ImageError, LgsError, MissingExtraError, StorageError, UsageError
+from lgs_cli.storage import write as write_file
+from lgs_cli.wording import printable
+
+# Where stores of several kinds keep what tells two versions of an object apart.
+_TAGS = ("ETag", "etag", "md5Hash", "content_md5", "generation")
+_TIMES = ("LastModified", "last_modified", "mtime", "modified", "created", "updated")
+
+
+class Found(NamedTuple):
+    """An object in a listing.
+
+    Attributes
+    ----------
+    relative : str
+        Its path below the URL that was listed.
+    size : int
+        In bytes.
+    tag : int
+        Differs from version to version of it.
+    """
+
+    relative: str
+    size: int
+    tag: int
+
+
+def is_remote(path: str) -> bool:
+    """Say whether a path is a URL of an object store, which the web is not."""
+    scheme, separator, _ = path.partition("://")
+    if not separator or scheme.lower() in ("http", "https") or os.path.lexists(path):
+        return False
+    return scheme.replace("+", "").isalnum()
+
+
+def as_local(path: str) -> str:
+    """Turn a ``file://`` URL into a path; others stay as they are."""
+    return path.removeprefix("file://") if path.startswith("file:///") else path
+
+
+def require(url: str) -> None:
+    """Refuse a URL that nothing here can open, or that holds a password.
+
+    Raises
+    ------
+    MissingExtraError
+        If fsspec is not installed.
+    UsageError
+        If the store needs another package, or is not known; or if there is a password in the URL.
+    """
+    if urlsplit(url).password is not None:
+        raise UsageError(
+            "a password in a URL would end in reports: give it to the store's own configuration"
+        )
+    _open(url)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Give the file system of a URL, and the path there."""
+    try:
+        core = import_module("fsspec.core")
+    except ImportError:
+        scheme = url.partition("://")[0]
+        raise MissingExtraError(f"{scheme}://", "fsspec", "remote") from None
+    try:
+        system, path = core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{printable(url)}: {_reason(error)}") from error
+    return system, path
+
+
+def find(url: str) -> Iterator[Found]:
+    """List all objects below a URL, or files below a directory, sorted.
+
+    Parameters
+    ----------
+    url : str
+        A prefix that ends where a path does, or a directory.
+
+    Yields
+    ------
+    Found
+        None if nothing is there.
+
+    Raises
+    ------
+    LgsError
+        If the store refuses.
+    """
+    system, path = _open(url)
+    try:
+        system.invalidate_cache()
+        found = system.find(path, detail=True)
+    except FileNotFoundError:
+        return
+    except Exception as error:
+        raise LgsError(f"{printable(url)}: {_reason(error)}") from error
+    root = path.rstrip("/") + "/"
+    for name in sorted(found):
+        if name.startswith(root):
+            yield Found(name[len(root) :], found[name]["size"] or 0, _tag(found[name]))
+
+
+def find_one(url: str) -> Found | None:
+    """Look an object up; None if there is none of that very name.
+
+    Raises
+    ------
+    LgsError
+        If the store refuses.
+    """
+    system, path = _open(url)
+    try:
+        info = system.info(path)
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        raise LgsError(f"{printable(url)}: {_reason(error)}") from error
+    if info["type"] != "file":
+        return None
+    return Found(url.rpartition("/")[2], info["size"] or 0, _tag(info))
+
+
+def _tag(info: dict[str, Any]) -> int:
+    value = next((info[name] for name in (*_TAGS, *_TIMES) if info.get(name) is not None), "")
+    return int.from_bytes(hashlib.blake2b(str(value).encode(), digest_size=7).digest(), "big")
+
+
+def read(url: str) -> bytes:
+    """Read an object, or a file, whole.
+
+    Raises
+    ------
+    ImageError
+        With the reason, without the URL.
+    """
+    system, path = _open(url)
+    try:
+        data: bytes = system.cat_file(path)
+    except FileNotFoundError as error:
+        raise ImageError("no such object") from error
+    except PermissionError as error:
+        raise ImageError("permission denied") from error
+    except Exception as error:
+        raise ImageError(f"cannot read: {_reason(error)}") from error
+    return data
+
+
+def write(url: str, data: bytes) -> None:
+    """Write an object, or a file, whole: it is there as before or as it should be, at any moment.
+
+    Raises
+    ------
+    StorageError
+        If the store refuses all that is written there, or has no such bucket.
+    ImageError
+        If this object cannot be written.
+    """
+    if not is_remote(url):
+        write_file(url, data)
+        return
+    system, path = _open(url)
+    try:
+        system.pipe_file(path, data)
+    except (PermissionError, FileNotFoundError) as error:
+        parent = printable(url.rpartition("/")[0])
+        raise StorageError(f"cannot write into {parent}: {_reason(error)}") from error
+    except Exception as error:
+        raise ImageError(f"cannot write: {_reason(error)}") from error
+
+
+def remove(urls: list[str]) -> None:
+    """Remove objects; those that are gone already, or may not be removed, do no harm."""
+    for url in urls:
+        system, path = _open(url)
+        try:
+            system.rm_file(path)
+        except Exception:
+            continue
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    if isinstance(error, FileNotFoundError):
+        return os.strerror(errno.ENOENT).lower()
+    return " ".join(str(error).split()) or type(error).__name__
