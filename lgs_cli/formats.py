@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Format:
     suffixes : tuple of str
         Lower case, with the dot; the first is the one that new files get.
     writable : bool
-        Whether images can be written in it.
+        Whether images can be written in it here.
     lossy : bool
         Whether ``--quality`` means something to it.
     alpha : bool
@@ -33,6 +34,8 @@ class Format:
     deep: bool = False
 
 
+HEIC_INSTALLED = find_spec("pillow_heif") is not None  # by the extra "heif"
+
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
@@ -44,13 +47,22 @@ FORMATS: dict[str, Format] = {
         Format("avif", (".avif",), lossy=True),
         Format("jp2", (".jp2", ".j2k", ".jpx"), deep=True),
         Format("pnm", (".ppm", ".pgm", ".pbm", ".pnm"), alpha=False, deep=True),
-        Format("gif", (".gif",), writable=False),
+        Format("gif", (".gif",)),
+        Format("heic", (".heic", ".heif", ".hif"), writable=HEIC_INSTALLED, lossy=True),
     )
 }
 
-SUFFIXES = frozenset(suffix for form in FORMATS.values() for suffix in form.suffixes)
+# Of the files that are taken from directories.
+SUFFIXES = frozenset(
+    suffix
+    for form in FORMATS.values()
+    if form.name != "heic" or HEIC_INSTALLED
+    for suffix in form.suffixes
+)
 
-# Larger pictures are refused unless the user allows them.
+# Larger images are refused unless the user allows them.
 MAX_PIXELS = 500_000_000
+
+JPEG_LONGEST_SIDE = 65_500  # libjpeg's own limit, in pixels
 
 MASK_STYLES = ("heatmap", "overlay", "binary", "side-by-side")

@@ -28,6 +28,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+with contextlib.suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_LIMIT = 400 << 20
 # What a worker has before any image: interpreter and libraries.
@@ -79,6 +84,7 @@ def seeds() -> dict[str, bytes]:
         "deflate.tiff": saved(picture(1, "RGBA"), "TIFF", compression="tiff_adobe_deflate"),
         "jpeg.tiff": saved(picture(1), "TIFF", compression="jpeg"),
         "fax.tiff": saved(picture(1, "1"), "TIFF", compression="group4"),
+        "big.tiff": saved(picture(1), "TIFF", big_tiff=True, exif=exif, icc_profile=bytes(400)),
         "pages.tiff": saved(picture(1), "TIFF", save_all=True, append_images=more),
         "sixteen.tiff": cv2.imencode(".tiff", deep)[1].tobytes(),
         "plain.bmp": saved(picture(1), "BMP"),
@@ -95,6 +101,13 @@ def seeds() -> dict[str, bytes]:
     if "avif" in Image.registered_extensions().get(".avif", "").lower():
         found["coded.avif"] = saved(picture(1), "AVIF", exif=exif)
         found["sequence.avif"] = saved(picture(1), "AVIF", save_all=True, append_images=more)
+        found["deep.avif"] = cv2.imencode(
+            ".avif", np.asarray(picture(4)).astype(np.uint16) << 2, [cv2.IMWRITE_AVIF_DEPTH, 10]
+        )[1].tobytes()
+    if "pillow_heif" in sys.modules:
+        file = io.BytesIO()
+        pillow_heif.from_pillow(picture(1)).save(file, exif=exif.tobytes())
+        found["phone.heic"] = file.getvalue()
     return found
 
 

@@ -6,15 +6,12 @@ import io
 import random
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import tifffile
 from PIL import Image
-
-IMAGENET = Path(__file__).resolve().parents[2] / "shared" / "data" / "imagenet"
 
 
 def pillow(array: np.ndarray | Image.Image, format: str, **options: Any) -> bytes:
@@ -90,19 +87,24 @@ def png_by_hand(array: np.ndarray, *before: bytes, after: bytes = b"") -> bytes:
 
 
 def png_read_by_hand(data: bytes) -> np.ndarray:
-    """Decode a PNG whose rows have the filters None or Up only."""
+    """Decode a PNG of gray or color as its specification says, byte by byte."""
     chunks = png_chunks(data)
     width, height, depth, color = struct.unpack_from(">IIBB", chunks[0][1])
     channels, size = {0: 1, 4: 2, 2: 3, 6: 4}[color], depth // 8
     raw = zlib.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"))
     rows = np.frombuffer(raw, np.uint8).reshape(height, 1 + width * channels * size)
-    above = np.zeros(width * channels * size, np.uint8)
+    pixel = channels * size
+    above = [0] * (pixel + width * pixel)  # a pixel of zeros to the left of each row
     out = []
-    for row in rows:
-        assert row[0] in (0, 2)
-        above = row[1:] + above if row[0] == 2 else row[1:]
-        out.append(above)
-    array = np.array(out)
+    for kind, *row in rows.tolist():
+        line = [0] * pixel
+        for at, byte in enumerate(row):
+            a, b, c = line[at], above[at + pixel], above[at]
+            paeth = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+            line.append((byte + (0, a, b, (a + b) // 2, paeth)[kind]) % 256)
+        out.append(line[pixel:])
+        above = line
+    array = np.array(out, np.uint8)
     if depth == 16:
         array = array.view(">u2").astype(np.uint16)
     return array.reshape((height, width) if channels == 1 else (height, width, channels))
@@ -116,6 +118,21 @@ def some_exif(orientation: int = 6) -> bytes:
     exif.get_ifd(34665).update({33434: (1, 250), 36867: "2024:05:06 07:08:09", 37500: b"\1\0\2"})
     exif.get_ifd(34853).update({1: "N", 2: (51.0, 30.0, 12.0)})
     return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+def exif_with_thumbnail(orientation: int, thumbnail: bytes) -> bytes:
+    """An EXIF block with an orientation, and a JPEG in its second directory."""
+
+    def entry(tag: int, kind: int, value: int) -> bytes:
+        return struct.pack("<HHII", tag, kind, 1, value)
+
+    second = 8 + 2 + 12 + 4
+    return (
+        struct.pack("<2sHIH", b"II", 42, 8, 1) + entry(274, 3, orientation)
+        + struct.pack("<IH", second, 2)
+        + entry(513, 4, second + 2 + 24 + 4) + entry(514, 4, len(thumbnail))
+        + bytes(4) + thumbnail
+    )  # fmt: skip
 
 
 EXIF = some_exif()

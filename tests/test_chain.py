@@ -56,10 +56,10 @@ def test_parameters_behind_a_colon():
 @pytest.mark.parametrize(
     ("method", "assignments", "message"),
     [
-        ("lsg", [], r"^no method 'lsg'; there are lgs, localize, jpeg, "),
+        ("lsg", [], r"^no method 'lsg'; did you mean 'lgs'\? there are lgs, "),
         ("lgs,", [], r"^no method ''; there are lgs, localize, jpeg, "),
         ("", [], r"^no method ''; "),
-        ("lgs,jpeg,lgs", [], r"^'lgs,jpeg,lgs' names a method twice$"),
+        ("lgs,jpeg,lgs", [], r"^'lgs,jpeg,lgs' names a method twice; once is enough$"),
         ("jpeg", [("threshold", "0")], r"^jpeg has no parameter 'threshold'; it has quality$"),
         ("lgs", [("jpeg.quality", "9")], r"^lgs has no parameter 'jpeg\.quality'; it has smoo"),
         ("median,jpeg", [("seed", "1")],
@@ -67,7 +67,7 @@ def test_parameters_behind_a_colon():
         ("lgs", [("threshold", "2")], r"^threshold is 2; valid is 0 to 1$"),
         ("lgs", [("threshold", "much")], r"^threshold is 'much'; valid is a number$"),
         ("lgs", [("block_size", "1.5")], r"^block_size is '1\.5'; valid is a whole number$"),
-        ("lgs:threshold", [], r"^'threshold' is not NAME=VALUE$"),
+        ("lgs:threshold", [], r"^'threshold' is not NAME=VALUE, as in lgs:threshold=0.2$"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(method, assignments, message):

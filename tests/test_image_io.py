@@ -187,7 +187,8 @@ def test_tiny_pictures(name: str, size: tuple[int, int]) -> None:
         ("webp", "gray-16", "WebP has no 16 bits a channel; use --format png"),
         ("avif", "rgb-16", "AVIF has no 16 bits a channel; use --format png"),
         ("bmp", "rgba-16", "BMP has no 16 bits a channel; use --format png"),
-        ("gif", "rgb", "GIF cannot be written; use --format png"),
+        ("gif", "rgba", "GIF has no half-transparent pixels; use --format png"),
+        ("gif", "rgb-16", "GIF has no 16 bits a channel; use --format png"),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused(
@@ -270,7 +271,9 @@ def test_metadata_without_room_is_reported(target: str, rgb: np.ndarray) -> None
     picture = decode(with_metadata(rgb, "jpeg"))
     title = {"jp2": "JPEG 2000"}.get(target, target.upper())
     assert losses(picture, target) == tuple(
-        f"{title} has no room for {what}" for what in ("EXIF", "ICC profile", "XMP")
+        f"{title} has no room for {what}"
+        for what in ("EXIF", "ICC profile", "XMP")
+        if (target, what) != ("bmp", "ICC profile")
     )
     encode(picture, picture.frames, format=target)
 
@@ -404,7 +407,7 @@ def test_mutants_are_decoded_or_refused(one_of_each: dict[str, bytes], capfd: An
         (b"P6\n2 0\n255\n", "broken PNM: no pixels"),
         (b"P4\n3 2", "truncated PNM"),
         (b"P2 1 1 255 x", "broken PNM: a sample is not a number"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not supported"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL is not supported"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG is not supported"),
     ],
@@ -524,7 +527,7 @@ def test_memory_error_is_a_reason(name: str, rgb: np.ndarray, monkeypatch: Any) 
         os.write(2, b"said before" if name == "tiff" else b"")
         raise MemoryError
 
-    monkeypatch.setattr(f"lgs_cli.image_io.{name}.decode", exhausted)
+    monkeypatch.setattr(f"lgs_cli.image_io.formats.{name}.decode", exhausted)
     with pytest.raises(ImageError, match=r"^not enough memory$"):
         decode(pillow(rgb, name.upper()))
 
@@ -576,7 +579,7 @@ def test_opencv_loads_only_when_needed(tmp_path: Path, rgb: np.ndarray) -> None:
     code = (
         "import sys\n"
         "from lgs_cli.image_io import encode, read\n"
-        "picture = read(sys.argv[1]); encode(picture, picture.frames)\n"
+        "picture = read(sys.argv[1]); encode(picture, picture.frames, format='webp')\n"
         "print('cv2' in sys.modules)"
     )
     done = subprocess.run(

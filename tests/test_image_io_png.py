@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 from image_files import (
@@ -14,12 +16,15 @@ from image_files import (
     pillow,
     png_by_hand,
     png_chunks,
+    png_read_by_hand,
     samples_of,
     timing,
     with_metadata,
 )
 from PIL import Image
+from skimage import data
 
+from lgs_cli.errors import ImageError
 from lgs_cli.image_io import decode, encode, losses
 from lgs_cli.image_io.formats.png import encode_png
 
@@ -90,6 +95,22 @@ def test_png_keeps_its_chunks(rgb: np.ndarray) -> None:
     assert sorted(kept) == sorted(c for c in png_chunks(source) if c[0] != b"IDAT")
 
 
+def test_png_keeps_chunks_of_every_kind_or_names_them(rgb: np.ndarray) -> None:
+    kept = [
+        (b"tIME", b"\x07\xe8\x01\x02\x03\x04\x05"), (b"bKGD", b"\0\1\0\2\0\3"),
+        (b"sBIT", b"\5\6\5"), (b"oFFs", bytes(9)), (b"prVt", b"private, safe to copy"),
+        (b"vpAg", bytes(9)),
+    ]  # fmt: skip
+    picture = decode(
+        png_by_hand(rgb, *(chunk(*part) for part in kept), chunk(b"prVT", b"of these pixels"))
+    )
+    found = png_chunks(encode(picture, picture.frames))
+    assert [part for part in found if part[0] not in (b"IHDR", b"IDAT", b"IEND")] == kept
+    assert losses(picture) == ("chunk prVT dropped",)
+    palette = decode(pillow(Image.fromarray(rgb).quantize(50), "PNG", bits=8))
+    assert losses(palette) == ()
+
+
 def control(sequence: int, box: tuple[int, int, int, int], disposal: int, blend: int) -> bytes:
     left, top, width, height = box
     return chunk(
@@ -139,7 +160,7 @@ def test_apng_blends_and_disposes_as_specified(dtype: type) -> None:
     numbers = [
         int.from_bytes(body[:4]) for kind, body in png_chunks(found) if kind in (b"fcTL", b"fdAT")
     ]
-    assert numbers == list(range(7))
+    assert numbers == list(range(len(numbers)))
 
 
 def test_apng_with_a_still_of_its_own(moving: list[np.ndarray]) -> None:
@@ -162,8 +183,65 @@ def test_apng_with_a_still_of_its_own(moving: list[np.ndarray]) -> None:
     assert losses(picture, "webp") == ("WebP has no room for a still beside the animation",)
 
 
+@pytest.mark.parametrize("few_colors", [False, True])
 @pytest.mark.parametrize("kind", ["gray", "rgb", "rgba", "gray-16"])
-def test_encode_png(kind: str, pixels: dict[str, np.ndarray]) -> None:
-    np.testing.assert_array_equal(by_opencv(encode_png(pixels[kind])), pixels[kind])
-    flipped = pixels[kind][:, ::-1]
-    np.testing.assert_array_equal(by_opencv(encode_png(flipped)), flipped)
+def test_encode_png(kind: str, few_colors: bool, pixels: dict[str, np.ndarray]) -> None:
+    for array in (pixels[kind], pixels[kind][:, ::-1]):
+        np.testing.assert_array_equal(by_opencv(encode_png(array, few_colors=few_colors)), array)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (37, 41)])
+def test_filters_are_undone_by_a_naive_reader(
+    size: tuple[int, int], channels: int, dtype: type
+) -> None:
+    rng = np.random.default_rng(9)
+    shape = size if channels == 1 else (*size, channels)
+    noise = rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    ramp = np.cumsum(np.ones(shape, dtype) * (np.iinfo(dtype).max // 90), axis=1, dtype=dtype)
+    columns = np.cumsum(noise[:1].repeat(size[0], 0), axis=0, dtype=dtype)
+    for array in (noise, ramp, columns, ramp + columns):
+        np.testing.assert_array_equal(png_read_by_hand(encode_png(array)), array)
+
+
+def filters_of(data: bytes, row: int) -> set[int]:
+    """The filters of all rows of a PNG, of which each has so many bytes."""
+    raw = zlib.decompress(b"".join(body for kind, body in png_chunks(data) if kind == b"IDAT"))
+    return set(raw[:: row + 1])
+
+
+def test_each_part_of_a_picture_gets_the_filter_that_suits_it() -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.integers(0, 256, (64, 2048), dtype=np.uint8)
+    across, down = noise[:, :1].repeat(2048, 1), noise[:1].repeat(64, 0)
+    both = across + down  # what Paeth predicts exactly, but for where it leaves the range of a byte
+    smooth = np.linspace(0, 200, 2048)[None] + np.linspace(0, 50, 64)[:, None]
+    found = encode_png(np.vstack([across, down, smooth.astype(np.uint8), both // 2]))
+    assert filters_of(found, 2048) >= {1, 2, 4}
+
+
+def test_files_are_about_as_small_as_zlib_makes_them_in_its_time(lettered: np.ndarray) -> None:
+    """Pillow at level 4 takes four times as long for a photograph."""
+    for array, limit in ((data.astronaut(), 1.02), (data.chelsea(), 1.02), (lettered, 1.1)):
+        picture = decode(pillow(array, "PNG"))
+        found = encode(picture, picture.frames)
+        assert len(found) < limit * len(pillow(array, "PNG", compress_level=4))
+
+
+def test_a_million_chunks_are_refused(rgb: np.ndarray) -> None:
+    """They would take a quarter of a minute; a large picture in many chunks is read."""
+    text = chunk(b"tEXt", b"a\0b")
+    with pytest.raises(ImageError, match="its parts are more than"):
+        decode(png_by_hand(rgb, *[text] * 1_000_000))
+    assert decode(png_by_hand(rgb, *[text] * 40_000)).frames[0].shape == rgb.shape
+
+
+@pytest.fixture
+def lettered() -> np.ndarray:
+    """A page of text: letters that come again and again on white."""
+    page = np.full((600, 800, 3), 255, np.uint8)
+    for line in range(18):
+        text = "The quick brown fox jumps over the lazy dog"[line % 9 :]
+        cv2.putText(page, text, (20, 40 + 30 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (20, 20, 20))
+    return page

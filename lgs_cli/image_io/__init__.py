@@ -1,10 +1,11 @@
 """Bytes to pixels and back, metadata and all. Knows no path policy.
 
-Pillow reads and writes nearly everything. OpenCV does what Pillow cannot, which is 16-bit color
-(Pillow reads it as 8 bits), and what it does slower, which is the usual JPEG. OpenCV takes files
-that are cut short or broken, so Pillow has to accept them first, or has the last word. Containers
-are taken apart by hand only where neither gives what is in them byte for byte: metadata of JPEG and
-PNG, frames of APNG, samples of PNM.
+Pillow reads and writes nearly everything. OpenCV does what Pillow cannot, which is color of more
+than 8 bits, and what it does slower, which is the usual JPEG. OpenCV takes files that are cut short
+or broken, so Pillow has to accept them first, or has the last word. Containers are taken apart by
+hand if neither gives what is in them byte for byte: metadata of JPEG, PNG and BMP, tags of TIFF,
+frames of APNG, samples of PNM. OpenCV's own readers and writers of metadata and animations lose too
+much: XMP and most ICC profiles of JPEG, text chunks of PNG, fractions of a millisecond.
 
 Each format is a module of its name, which loads when first met.
 """
@@ -21,17 +22,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lgs_cli.errors import ImageError
-from lgs_cli.formats import FORMATS
+from lgs_cli.formats import FORMATS, MAX_PIXELS
 from lgs_cli.image_io.channels import has_alpha, is_opaque, without_alpha
 from lgs_cli.image_io.codec import guarded
-from lgs_cli.image_io.limits import DEFAULT_MAX_PIXELS, MAX_FRAMES
+from lgs_cli.image_io.limits import MAX_FRAMES
 from lgs_cli.image_io.magic import format_of, title, why_unknown
 from lgs_cli.image_io.metadata import Carried, carry
 from lgs_cli.image_io.picture import Picture
 from lgs_cli.image_io.source import read_bytes
 
 __all__ = [
-    "DEFAULT_MAX_PIXELS",
     "MAX_FRAMES",
     "Picture",
     "decode",
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class _Codec(Protocol):
-    """What the module of each format has; GIF's has no ``encode``.
+    """What the module of each format has.
 
     Both functions run under :func:`lgs_cli.image_io.codec.guarded`. What they raise themselves is
     ImageError with the reason; whatever else a library raises becomes one there.
@@ -68,7 +68,7 @@ class _Codec(Protocol):
         Raises
         ------
         ImageError
-            Where there are too many pixels or frames, the file is cut short or broken, or its
+            If there are too many pixels or frames, the file is cut short or broken, or its
             samples are of a kind that would lose depth.
         """
         ...
@@ -103,7 +103,7 @@ class _Codec(Protocol):
         Raises
         ------
         ImageError
-            Where the format has no room for these frames after all.
+            If the format has no room for these frames after all.
         """
         ...
 
@@ -112,7 +112,7 @@ def _codec(name: str) -> _Codec:
     return cast(_Codec, import_module(f"{__name__}.formats.{name}"))
 
 
-def read(path: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+def read(path: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read and decode an image file.
 
     Parameters
@@ -135,7 +135,7 @@ def read(path: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     return decode(read_bytes(path), max_pixels=max_pixels)
 
 
-def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode the bytes of an image file.
 
     Parameters
@@ -181,7 +181,7 @@ def encode(
     """Encode cleaned frames as the picture they came from was, or in another format.
 
     Without a quality, JPEG to JPEG keeps the quantization tables, the chroma subsampling and the
-    way of coding, a lossless WebP stays lossless, and a TIFF keeps its compression. Where there is
+    way of coding, a lossless WebP stays lossless, and a TIFF keeps its compression. If there is
     nothing to keep, JPEG is written at quality 95 without chroma subsampling, WebP and AVIF at 90,
     TIFF deflated. JPEG 2000 is always lossless.
 
@@ -207,10 +207,10 @@ def encode(
     Raises
     ------
     ImageError
-        Where the format cannot hold the picture: its alpha (unless it is opaque everywhere), its
+        If the format cannot hold the picture: its alpha (unless it is opaque everywhere), its
         16 bits, its frames, its size.
     ValueError
-        Where `frames` are not like the picture's, the format is none, or the quality is out of
+        If `frames` are not like the picture's, the format is none, or the quality is out of
         range.
     """
     name = format or picture.format
@@ -220,20 +220,19 @@ def encode(
         raise ValueError(f"quality is {quality}; valid is 1 to 100")
     if [(f.shape, f.dtype) for f in frames] != [(f.shape, f.dtype) for f in picture.frames]:
         raise ValueError("frames differ from the picture's in number, shape or dtype")
-    if not FORMATS[name].writable:
-        raise ImageError(f"{title(name)} cannot be written; use --format png")
     _require_room_for_frames(picture, name)
     if picture.coding.get("still") and name != "png":
         picture, frames = replace(picture, durations=picture.durations[1:]), frames[1:]
     if optimize and name == "jpeg":
         picture = replace(picture, coding={**picture.coding, "optimize": True})
-    fitted = [_fitted(frame, name) for frame in frames]
+    deep = picture.format == name and "depth" in picture.coding
+    fitted = [_fitted(frame, name, deep) for frame in frames]
     codec = _codec(name)
     with guarded(name):
         return codec.encode(picture, fitted, quality, carry(picture, name))
 
 
-_ANIMATED = frozenset({"png", "webp", "avif"})
+_ANIMATED = frozenset({"png", "webp", "avif", "gif"})
 
 
 def _require_room_for_frames(picture: Picture, name: str) -> None:
@@ -249,10 +248,10 @@ def _require_room_for_frames(picture: Picture, name: str) -> None:
         )
 
 
-def _fitted(pixels: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return the pixels as a format can hold them without any loss."""
+def _fitted(pixels: NDArray[Any], name: str, deep: bool) -> NDArray[Any]:
+    """Return the pixels as a format can hold them without any loss; `deep` AVIF holds 16 bits."""
     form = FORMATS[name]
-    if pixels.dtype == np.uint16 and not form.deep:
+    if pixels.dtype == np.uint16 and not form.deep and not deep:
         raise ImageError(f"{title(name)} has no 16 bits a channel; use --format png")
     if has_alpha(pixels) and not form.alpha:
         if not is_opaque(pixels):
@@ -274,7 +273,7 @@ def losses(picture: Picture, format: str | None = None) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Such as ``"BMP has no room for EXIF"``. Empty where all goes over.
+        Such as ``"BMP has no room for EXIF"``. Empty if all goes over.
     """
     name = format or picture.format
     lost = list(carry(picture, name).losses)
@@ -300,7 +299,7 @@ def orientation(picture: Picture) -> int:
     -------
     int
         1 to 8 as EXIF numbers them: 1 is upright, 3 upside down, 6 to be turned clockwise, 8
-        counterclockwise, the others mirrored too. 1 where EXIF says none, or is broken.
+        counterclockwise, the others mirrored too. 1 if EXIF says none, or is broken.
     """
     exif = Image.Exif()
     try:

@@ -26,7 +26,7 @@ def boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]
     Raises
     ------
     EOFError
-        Where a box goes beyond `stop`, or is shorter than its header.
+        If a box goes beyond `stop`, or is shorter than its header.
     """
     at = start
     while at < stop:

@@ -42,7 +42,7 @@ def is_opaque(pixels: NDArray[Any]) -> bool:
 
 
 def with_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return gray or RGB with alpha, opaque where there was none.
+    """Return gray or RGB with alpha, opaque if there was none.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def with_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        (H, W, 2) or (H, W, 4) of the same dtype; `pixels` itself where it has alpha.
+        (H, W, 2) or (H, W, 4) of the same dtype; `pixels` itself if it has alpha.
     """
     if has_alpha(pixels):
         return pixels
@@ -76,7 +76,7 @@ def without_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def without_needless_alpha(frames: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-    """Return the frames of an animation without alpha, where all of them are opaque.
+    """Return the frames of an animation without alpha, if all of them are opaque.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def as_color(pixels: NDArray[Any]) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        (H, W, 3) or (H, W, 4) of the same dtype; `pixels` itself where it has color.
+        (H, W, 3) or (H, W, 4) of the same dtype; `pixels` itself if it has color.
     """
     if pixels.ndim == 2:
         return np.dstack([pixels] * 3)

@@ -13,13 +13,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 
-from lgs_cli.errors import ImageError
+from lgs_cli.errors import ImageError, LgsError, OutOfMemoryError
 from lgs_cli.image_io.magic import title
 
 # Without a handler of its own, what Pillow logs as an error ends up on stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-# The rest keep silent by themselves, or catch what they say where they might say something:
+# The rest keep silent by themselves, or catch what they say if they might say something:
 # catching file descriptor 2 is not free.
 _NOISY = frozenset({"tiff", "jp2", "avif"})
 
@@ -56,7 +56,7 @@ def guarded(name: str) -> Iterator[list[str]]:
     ------
     ImageError
         For every Exception of the body: its own ImageError as it is, ``"not enough memory"``,
-        ``"truncated JPEG"`` where the text says as much, else ``"broken JPEG: "`` and the text.
+        ``"truncated JPEG"`` if the text says as much, else ``"broken JPEG: "`` and the text.
     ImportError
         As the body raised it: a library that is missing is no fault of the image.
     """
@@ -66,10 +66,10 @@ def guarded(name: str) -> Iterator[list[str]]:
         try:
             with hushed() if name in _NOISY else contextlib.nullcontext():
                 yield said
-        except (ImageError, ImportError):  # a library that is missing is no fault of the image
+        except (LgsError, ImportError):  # a library that is missing is no fault of the image
             raise
         except MemoryError as error:
-            raise ImageError("not enough memory") from error
+            raise OutOfMemoryError from error
         except Exception as error:
             raise ImageError(_reason(name, error)) from error
     said.extend(_one_line(str(warning.message)) for warning in caught)
@@ -81,9 +81,9 @@ class _Noise(Exception):  # noqa: N818 - it carries what a codec printed, to bec
 
 @contextlib.contextmanager
 def hushed() -> Iterator[list[str]]:
-    """Catch what C code prints on stderr; where the body fails, that is the reason.
+    """Catch what C code prints on stderr; if the body fails, that is the reason.
 
-    What is printed is lost where the body raises ImageError, ImportError or MemoryError. The
+    What is printed is lost if the body raises ImageError, ImportError or MemoryError. The
     descriptor is the process's: threads that print meanwhile are not heard either, and one that
     wants to catch something too waits.
 
@@ -96,13 +96,13 @@ def hushed() -> Iterator[list[str]]:
     ------
     Exception
         With the first line that was printed as its text, in place of what the body raised; that
-        itself where nothing was printed.
+        itself if nothing was printed.
     """
     said: list[str] = []
     with _only_one_at_a_time, _stderr_caught() as printed:
         try:
             yield said
-        except (ImageError, ImportError, MemoryError):
+        except (LgsError, ImportError, MemoryError):
             raise
         except Exception as error:
             said.extend(_lines(printed()))

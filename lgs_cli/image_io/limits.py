@@ -6,9 +6,8 @@ from PIL import Image
 
 from lgs_cli.errors import ImageError
 
-DEFAULT_MAX_PIXELS = 500_000_000
-
 MAX_FRAMES = 10_000
+_MAX_PARTS = 50_000
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is --max-pixels, checked here
 
@@ -26,7 +25,7 @@ def require_pixels(count: int, max_pixels: int) -> None:
     Raises
     ------
     ImageError
-        Where there are more; the message names both numbers and the option.
+        If there are more; the message names both numbers and the option.
     """
     if count > max_pixels:
         raise ImageError(f"{count:,} pixels are more than --max-pixels {max_pixels:,}")
@@ -47,3 +46,23 @@ def require_frames(count: int) -> None:
     """
     if count > MAX_FRAMES:
         raise ImageError(f"{count:,} frames are more than {MAX_FRAMES:,}")
+
+
+def require_parts(count: int, size: int) -> None:
+    """Refuse a file of more chunks or segments than any honest one has: each takes time to read.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+    size : int
+        Bytes of the file; a large picture may lie in many chunks.
+
+    Raises
+    ------
+    ImageError
+        Above 50,000, and one for each 512 bytes.
+    """
+    limit = _MAX_PARTS + size // 512
+    if count > limit:
+        raise ImageError(f"its parts are more than {limit:,}")

@@ -13,13 +13,13 @@ _MAGIC: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("gif", re.compile(rb"GIF8[79]a")),
     ("avif", re.compile(rb".{4}ftyp(avif|avis)", re.DOTALL)),
     ("avif", re.compile(rb".{4}ftyp(mif1|msf1|miaf).{0,64}avi[fs]", re.DOTALL)),
+    ("heic", re.compile(rb".{4}ftyp(hei[cmxs]|hev[cmxs]|mif1|msf1)", re.DOTALL)),
     ("jp2", re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51")),
     ("pnm", re.compile(rb"P[1-6][\s#]")),
 )
 
 # Seen in photo folders, and worth a better word than "not an image".
 _FOREIGN: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    ("HEIC", re.compile(rb".{4}ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", re.DOTALL)),
     ("JPEG XL", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL ")),
     ("Photoshop", re.compile(rb"8BPS")),
     ("PDF", re.compile(rb"%PDF")),
@@ -32,7 +32,7 @@ _TITLES = {"jp2": "JPEG 2000", "webp": "WebP"}
 
 
 def format_of(data: bytes) -> str | None:
-    """Name the format of a file that starts like this; None where it is none of ours.
+    """Name the format of a file that starts like this; None if it is none of ours.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def why_unknown(data: bytes) -> str:
     Returns
     -------
     str
-        ``"HEIC is not supported"`` or its like; ``"not an image"`` where it is nothing known.
+        ``"HEIC is not supported"`` or its like; ``"not an image"`` if it is nothing known.
     """
     for name, magic in _FOREIGN:
         if magic.match(data[:4096]):
@@ -77,6 +77,6 @@ def title(name: str) -> str:
     Returns
     -------
     str
-        Such as ``"JPEG 2000"``; in capitals where there is nothing better.
+        Such as ``"JPEG 2000"``; in capitals if there is nothing better.
     """
     return _TITLES.get(name, name.upper())

@@ -6,24 +6,29 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from lgs_cli.errors import ImageError
 from lgs_cli.image_io.magic import title
 from lgs_cli.image_io.picture import Picture
+from lgs_cli.image_io.tiff_tags import read_directories
 
 JPEG_SEGMENT = 65_533  # bytes in one, after its length
 JPEG_EXIF_HEADER = b"Exif\0\0"
 JPEG_XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 JPEG_ICC_PIECE = JPEG_SEGMENT - 14  # of a profile, which may lie in 255 segments
 
+GIF_COLORS = 256
+
 _NOTHING = {"EXIF": 0, "ICC profile": 0, "XMP": 0}
 
-# Most bytes that a format holds of each, where there is a limit.
+# Most bytes that a format holds of each, if there is a limit.
 _ROOM: dict[str, dict[str, int]] = {
     "jpeg": {
         "EXIF": JPEG_SEGMENT - len(JPEG_EXIF_HEADER),
         "ICC profile": 255 * JPEG_ICC_PIECE,
         "XMP": JPEG_SEGMENT - len(JPEG_XMP_HEADER),
     },
-    "bmp": _NOTHING,
+    "bmp": {"EXIF": 0, "XMP": 0},
+    "gif": _NOTHING,
     "jp2": _NOTHING,
     "pnm": _NOTHING,
 }
@@ -51,31 +56,52 @@ def carry(picture: Picture, name: str) -> Carried:
     Returns
     -------
     Carried
-        EXIF, ICC profile and XMP, each as the picture has it, or None where there is none, no room,
+        EXIF, ICC profile and XMP, each as the picture has it, or None if there is none, no room,
         or, for a gray profile, no gray; and a line for each that is lost.
     """
     held = {"EXIF": picture.exif, "ICC profile": picture.icc, "XMP": picture.xmp}
     losses = []
-    if name != picture.format:
+    if name != picture.format or name == "gif":
         for what, room in _ROOM.get(name, {}).items():
             if len(held[what] or b"") > room:
                 held[what] = None
                 size = " of this size" if room else ""
                 losses.append(f"{title(name)} has no room for {what}{size}")
+        if only_here := picture.coding.get("only here"):
+            losses.append(f"{title(name)} has no room for TIFF tags: {', '.join(only_here)}")
+    if name == "tiff" != picture.format and held["EXIF"]:
+        held["EXIF"], lost = _exif_for_tiff(held["EXIF"])
+        losses += lost
     if _gray_becomes_color(picture, name):
         losses.append("gray became RGB")
         icc = held["ICC profile"]
         if icc and icc[16:20] == b"GRAY":
             held["ICC profile"] = None
             losses.append("gray profile dropped")
+    if name == "gif" != picture.format:
+        losses.append(f"colors became {GIF_COLORS} a frame")
+        if any(duration % 10 for duration in picture.durations):
+            losses.append("frame durations were rounded to 10 ms")
     return Carried(held["EXIF"], held["ICC profile"], held["XMP"], tuple(losses))
+
+
+def _exif_for_tiff(exif: bytes) -> tuple[bytes | None, list[str]]:
+    """Return EXIF that can become tags of a TIFF, and what of it cannot."""
+    lost: list[str] = []
+    try:
+        directories = list(read_directories(exif, lost))
+    except (EOFError, ImageError):
+        return None, ["EXIF is broken; dropped"]
+    if len(directories) > 1:
+        lost.append("TIFF has no room for the EXIF thumbnail")
+    return exif, lost
 
 
 def _gray_becomes_color(picture: Picture, name: str) -> bool:
     pixels = picture.frames[0]
     if pixels.ndim == 2:
-        return name == "webp"
-    return pixels.shape[2] == 2 and name in ("webp", "avif", "bmp")
+        return name in ("webp", "heic")
+    return pixels.shape[2] == 2 and name in ("webp", "avif", "bmp", "heic")
 
 
 def found_in(image: Image.Image, notes: list[str]) -> dict[str, Any]:
@@ -86,7 +112,7 @@ def found_in(image: Image.Image, notes: list[str]) -> dict[str, Any]:
     image : PIL.Image.Image
         Opened, with its ``info`` complete: some formats have metadata behind the pixels.
     notes : list of str
-        Gets a line where something found does not fit the pixels any more.
+        Gets a line if something found does not fit the pixels any more.
 
     Returns
     -------
@@ -123,7 +149,7 @@ def as_bytes(value: Any) -> bytes | None:
 
 
 def dpi(image: Image.Image) -> tuple[float, float] | None:
-    """Return the resolution that Pillow found in a file, where it makes sense.
+    """Return the resolution that Pillow found in a file, if it makes sense.
 
     Parameters
     ----------
@@ -153,7 +179,7 @@ def dpi_option(picture: Picture) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``dpi``, or nothing where none is known.
+        ``dpi``, or nothing if none is known.
     """
     return {"dpi": picture.dpi} if picture.dpi else {}
 

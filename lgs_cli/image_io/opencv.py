@@ -1,4 +1,4 @@
-"""What OpenCV reads and writes and Pillow does not, or not as fast: 16-bit color, usual JPEGs.
+"""What OpenCV reads and writes and Pillow does not, or not as fast: 16-bit color, JPEG, PNG.
 
 It loads only when called: whoever reads other files does without.
 """
@@ -34,22 +34,91 @@ def decode_deep(data: bytes, size: tuple[int, int], page: int = 0) -> NDArray[An
     Raises
     ------
     ImageError
-        Where what comes out is of another size or kind.
+        If what comes out is of another size or kind.
     OSError
-        Where nothing comes out.
+        If nothing comes out.
     """
     import cv2
 
     with hushed():
-        done, found = cv2.imdecodemulti(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, range=(page, page + 1)
-        )
-        if not done or len(found) != 1:
+        encoded = np.frombuffer(data, np.uint8)
+        if page == 0:  # in half the memory
+            pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+        else:
+            _, found = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+            pixels = found[0] if len(found) == 1 else None
+        if pixels is None:
             raise OSError("cannot be decoded")
-    pixels = found[0]
     if pixels.dtype != np.uint16 or pixels.shape not in ((*size[::-1], 3), (*size[::-1], 4)):
         raise ImageError("this kind of 16-bit color is not supported")
+    return _turn_in_place(pixels)
+
+
+def decode_avif(data: bytes, size: tuple[int, int]) -> NDArray[Any]:
+    """Decode an AVIF of 10 or 12 bits; `size` is the width and height that Pillow found.
+
+    Returns
+    -------
+    ndarray
+        (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, uint16, in the range of its depth.
+
+    Raises
+    ------
+    ImageError
+        If what comes out is of another size or kind.
+    """
+    import cv2
+
+    with hushed():
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    kinds = (size[::-1], (*size[::-1], 3), (*size[::-1], 4))
+    if pixels is None or pixels.dtype != np.uint16 or pixels.shape not in kinds:
+        raise ImageError("this kind of deep AVIF is not supported")
     return _turned(pixels)
+
+
+def encode_avif(
+    pixels: NDArray[Any], depth: int, quality: int, about: tuple[bytes | None, ...]
+) -> bytes:
+    """Encode RGB or RGBA as AVIF of 10 or 12 bits.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        (H, W, 3) or (H, W, 4) uint16, in the range of `depth`.
+    depth : int
+        10 or 12.
+    quality : int
+        1 to 100.
+    about : tuple of (bytes or None)
+        EXIF, XMP and ICC profile.
+
+    Returns
+    -------
+    bytes
+        The whole file.
+
+    Raises
+    ------
+    OSError
+        If OpenCV fails.
+    """
+    import cv2
+
+    kinds = (cv2.IMAGE_METADATA_EXIF, cv2.IMAGE_METADATA_XMP, cv2.IMAGE_METADATA_ICCP)
+    held = [(kind, part) for kind, part in zip(kinds, about, strict=True) if part]
+    options = (cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_DEPTH, depth)
+    with hushed():
+        done, out = cv2.imencodeWithMetadata(
+            ".avif",
+            _turned(pixels),
+            [kind for kind, _ in held],
+            [np.frombuffer(part, np.uint8) for _, part in held],
+            options,
+        )
+        if not done:
+            raise OSError("cannot be encoded")
+    return bytes(out)
 
 
 def decode_jpeg(data: bytes) -> NDArray[Any] | None:
@@ -63,7 +132,7 @@ def decode_jpeg(data: bytes) -> NDArray[Any] | None:
     Returns
     -------
     ndarray or None
-        (H, W, 3) uint8; None where anything about the file is not as it should be: OpenCV makes up
+        (H, W, 3) uint8; None if anything about the file is not as it should be: OpenCV makes up
         what is missing, and only says so on stderr.
     """
     import cv2
@@ -79,12 +148,12 @@ def decode_jpeg(data: bytes) -> NDArray[Any] | None:
 
 
 def encode(pixels: NDArray[Any], suffix: str, *options: int) -> bytes:
-    """Encode RGB or RGBA as the format of a suffix.
+    """Encode gray, RGB or RGBA as the format of a suffix.
 
     Parameters
     ----------
     pixels : ndarray
-        (H, W, 3) or (H, W, 4); uint8 or uint16, as the format holds.
+        (H, W), (H, W, 3) or (H, W, 4); uint8 or uint16, as the format holds.
     suffix : str
         Such as ``".bmp"``.
     *options : int
@@ -98,7 +167,7 @@ def encode(pixels: NDArray[Any], suffix: str, *options: int) -> bytes:
     Raises
     ------
     OSError
-        Where OpenCV fails.
+        If OpenCV fails.
     """
     import cv2
 
@@ -138,7 +207,7 @@ def encode_jpeg(
     Raises
     ------
     OSError
-        Where OpenCV fails.
+        If OpenCV fails.
     """
     import cv2
 
@@ -156,9 +225,22 @@ def encode_jpeg(
     )  # fmt: skip
 
 
+def _turn_in_place(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Turn BGR to RGB band by band: a copy of a large picture may be more than fits in memory."""
+    height = max(1, _BAND // pixels[0].nbytes)
+    for top in range(0, len(pixels), height):
+        pixels[top : top + height] = _turned(pixels[top : top + height])
+    return pixels
+
+
+_BAND = 1 << 20  # bytes
+
+
 def _turned(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Turn OpenCV's BGR to RGB or back, and leave alpha."""
+    """Turn OpenCV's BGR to RGB or back, and leave gray and alpha."""
     import cv2
 
+    if pixels.ndim == 2:
+        return np.ascontiguousarray(pixels)
     alpha = pixels.shape[2] == 4
     return cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if alpha else cv2.COLOR_RGB2BGR)

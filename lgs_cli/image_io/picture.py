@@ -30,7 +30,7 @@ class Picture:
     dpi : tuple of float or None
         Horizontal and vertical resolution, in pixels an inch.
     durations : tuple of float
-        Milliseconds each frame of an animation shows; empty where there is no animation.
+        Milliseconds each frame of an animation shows; empty if there is no animation.
     loop : int
         How often an animation plays; 0 is forever.
     coding : Mapping

@@ -39,7 +39,7 @@ def pixels_of(image: Image.Image, notes: list[str]) -> NDArray[Any]:
     image : PIL.Image.Image
         Opened, or loaded already.
     notes : list of str
-        Gets a line where the samples become others: ``"palette became RGB"``.
+        Gets a line if the samples become others: ``"palette became RGB"``.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def pixels_of(image: Image.Image, notes: list[str]) -> NDArray[Any]:
     ImageError
         For samples of 32 bits and floating point, and for colors such as Lab.
     OSError
-        Where the file is cut short or broken.
+        If the file is cut short or broken.
     """
     mode = image.mode
     if mode.startswith("I;16"):
@@ -83,7 +83,7 @@ def _deep_gray(image: Image.Image) -> NDArray[Any]:
 def frames_of(
     image: ImageFile.ImageFile, notes: list[str]
 ) -> tuple[tuple[NDArray[Any], ...], tuple[float, ...]]:
-    """Return every frame, and the milliseconds each shows where there are several.
+    """Return every frame, and the milliseconds each shows if there are several.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def frames_of(
     frames : tuple of ndarray
         As :func:`pixels_of` returns them, composited.
     durations : tuple of float
-        In milliseconds; empty where there is one frame.
+        In milliseconds; empty if there is one frame.
 
     Raises
     ------
@@ -147,16 +147,16 @@ def save(pixels: NDArray[Any], format: str, **options: Any) -> bytes:
 def save_frames(
     picture: Picture, frames: Sequence[NDArray[Any]], format: str, **options: Any
 ) -> bytes:
-    """Encode the frames of a picture, as an animation where it is one.
+    """Encode the frames of a picture, as an animation if it is one.
 
     Parameters
     ----------
     picture : Picture
         For timing and loop.
     frames : sequence of ndarray
-        One where the picture is a still; as :func:`save` takes them.
+        One if the picture is a still; as :func:`save` takes them.
     format : str
-        Pillow's name of it; one that knows animations where the picture is one.
+        Pillow's name of it; one that knows animations if the picture is one.
     **options
         Of Pillow's writer.
 

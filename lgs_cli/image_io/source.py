@@ -1,11 +1,11 @@
-"""The bytes of a file, where it is one."""
+"""The bytes of a file, if it is one."""
 
 from __future__ import annotations
 
 import os
 import stat
 
-from lgs_cli.errors import ImageError
+from lgs_cli.errors import ImageError, OutOfMemoryError
 from lgs_cli.image_io.magic import format_of, why_unknown
 
 _KINDS: dict[int, str] = {
@@ -18,7 +18,7 @@ _KINDS: dict[int, str] = {
 
 
 def read_bytes(path: str) -> bytes:
-    """Read a regular file whole; where it starts like no image, no more than its head.
+    """Read a regular file whole; if it starts like no image, no more than its head.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def read_bytes(path: str) -> bytes:
     Returns
     -------
     bytes
-        All of it; empty where it is empty.
+        All of it; empty if it is empty.
 
     Raises
     ------
@@ -45,7 +45,8 @@ def read_bytes(path: str) -> bytes:
             head = file.read(4096)
             if head and format_of(head) is None:
                 raise ImageError(why_unknown(head))
-            return head + file.read()
+            file.seek(0)
+            return file.read()
     except FileNotFoundError as error:
         reason = "broken link" if os.path.islink(path) else "no such file"
         raise ImageError(reason) from error
@@ -54,7 +55,7 @@ def read_bytes(path: str) -> bytes:
     except ValueError as error:  # a NUL in the path
         raise ImageError("not a valid path") from error
     except MemoryError as error:
-        raise ImageError("not enough memory") from error
+        raise OutOfMemoryError from error
 
 
 def _require_regular(mode: int) -> None:

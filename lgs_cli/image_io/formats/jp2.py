@@ -73,7 +73,7 @@ def _contents(data: bytes) -> tuple[int, list[str]]:
 def encode(
     picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
 ) -> bytes:
-    """Encode as JPEG 2000 without loss, as a bare codestream where the picture was one.
+    """Encode as JPEG 2000 without loss, as a bare codestream if the picture was one.
 
     Raises
     ------

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from lgs_cli.errors import ImageError
+from lgs_cli.formats import JPEG_LONGEST_SIDE
 from lgs_cli.image_io import opencv, pillow
 from lgs_cli.image_io.codec import hushed
-from lgs_cli.image_io.limits import require_pixels
+from lgs_cli.image_io.limits import require_parts, require_pixels
 from lgs_cli.image_io.metadata import (
     JPEG_EXIF_HEADER,
     JPEG_ICC_PIECE,
@@ -30,23 +31,32 @@ from lgs_cli.image_io.metadata import (
 )
 from lgs_cli.image_io.picture import Picture
 
-_LONGEST_SIDE = 65_500  # libjpeg's
-
 
 def decode(data: bytes, max_pixels: int) -> Picture:
     """Decode a JPEG; of several pictures in one file, the first."""
     notes: list[str] = []
+    segments = _split(data)
     image = JpegImageFile(io.BytesIO(data))
     require_pixels(image.width * image.height, max_pixels)
     pixels = opencv.decode_jpeg(data) if image.mode == "RGB" else None
-    if pixels is None:
+    if pixels is None or pixels.shape[1::-1] != image.size:
         image.decodermaxblock = max(len(data), image.decodermaxblock)  # one pass, not 64 KB a time
         pixels = pillow.pixels_of(image, notes)
     if "mp" in image.info:
         notes.append("only the first picture of several was kept")
     about = found_in(image, notes)
     coding, recoded = _coding(image)
+    for marker, _ in segments:
+        if how := _RARE_CODINGS.get(marker):
+            recoded = (*recoded, how)
     return Picture((pixels,), "jpeg", tuple(notes), data, coding=coding, recoded=recoded, **about)
+
+
+_LOSSLESS, _ARITHMETIC = "lossless JPEG became lossy", "arithmetic coding became Huffman coding"
+_RARE_CODINGS = {
+    0xC3: _LOSSLESS, 0xC7: _LOSSLESS, 0xCB: _LOSSLESS, 0xCF: _LOSSLESS,
+    0xC9: _ARITHMETIC, 0xCA: _ARITHMETIC, 0xCD: _ARITHMETIC, 0xCE: _ARITHMETIC,
+}  # fmt: skip
 
 
 def _coding(image: JpegImageFile) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -88,7 +98,7 @@ def _stored_as_rgb(image: JpegImageFile) -> bool:
 def encode(
     picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
 ) -> bytes:
-    """Encode as JPEG, coded as the picture was where that was a JPEG."""
+    """Encode as JPEG, coded as the picture was if that was a JPEG."""
     options = dict(picture.coding)
     if picture.format != "jpeg":
         options = {"quality": 95, "subsampling": 0, **dpi_option(picture)}
@@ -102,7 +112,7 @@ def encode(
     jfif, about = [plain[2:stop]], _segments(carried)
     if picture.format == "jpeg":
         own = _split(picture.data)
-        jfif = [_segment(0xE0, body) for marker, body in own if _is_jfif(marker, body)][:1]
+        jfif = [_segment(0xE0, body) for marker, body in own if marker == 0xE0]
         about = [_segment(marker, body) for marker, body in own if _is_kept(marker, body, carried)]
         stop = stop if jfif else 2
     return b"".join((plain[:2], *jfif, *about, memoryview(plain)[stop:]))
@@ -114,8 +124,8 @@ def _encode(pixels: NDArray[Any], options: Mapping[str, Any]) -> bytes:
     if "qtables" in options:
         luma, *chroma = map(tuple, options["qtables"])
         quality = _qualities().get((luma, *(chroma or [luma])))
-    if max(pixels.shape[:2]) > _LONGEST_SIDE:
-        raise ImageError(f"JPEG has at most {_LONGEST_SIDE:,} pixels a side; use --format png")
+    if max(pixels.shape[:2]) > JPEG_LONGEST_SIDE:
+        raise ImageError(f"JPEG has at most {JPEG_LONGEST_SIDE:,} pixels a side; use --format png")
     if pixels.ndim == 2 or quality is None or options.keys() & {"keep_rgb", "dpi"}:
         with hushed():
             return pillow.save(pixels, "JPEG", **options)
@@ -144,14 +154,14 @@ def _qualities() -> dict[tuple[tuple[int, ...], ...], int]:
     return dict(zip(pairs, quality.tolist(), strict=True))
 
 
-def _is_jfif(marker: int, body: bytes) -> bool:
-    return marker == 0xE0 and body.startswith(b"JFIF\0")
-
-
 def _is_kept(marker: int, body: bytes, carried: Carried) -> bool:
     if marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
         return carried.icc is not None
-    return marker in (0xE1, 0xED, 0xFE)
+    if marker == 0xE2 and body.startswith(b"MPF\0"):  # an index of pictures that are not kept
+        return False
+    if marker == 0xEE and body.startswith(b"Adobe"):  # how the old pixels were coded
+        return False
+    return 0xE1 <= marker <= 0xEF or marker == 0xFE
 
 
 def _segments(carried: Carried) -> list[bytes]:
@@ -190,6 +200,7 @@ def _split(data: bytes) -> list[tuple[int, bytes]]:
         if length < 2 or at + 2 + length > len(data):
             return found
         found.append((marker, data[at + 4 : at + 2 + length]))
+        require_parts(len(found), len(data))
         at += 2 + length
 
 

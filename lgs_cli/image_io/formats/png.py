@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
@@ -17,21 +18,24 @@ from PIL.PngImagePlugin import PngImageFile
 from lgs_cli.errors import ImageError
 from lgs_cli.image_io import opencv, pillow
 from lgs_cli.image_io.channels import with_alpha, without_needless_alpha
-from lgs_cli.image_io.limits import require_frames, require_pixels
+from lgs_cli.image_io.limits import require_frames, require_parts, require_pixels
 from lgs_cli.image_io.metadata import Carried, found_in
 from lgs_cli.image_io.picture import Picture
+from lgs_cli.image_io.png_samples import FEW_COLORS, FEW_GRAYS, PHOTOGRAPH, compress, packing_for
 
 PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # 1 MB refuses files with large but real ICC profiles
 
 _MAGIC = b"\x89PNG\r\n\x1a\n"
 
-# Of photographs, zlib's usual 6 makes files as large, in half as much time again.
-_LEVEL = 4
-
-# Chunks that say something about the picture whatever its color type, and stay true of it.
+# How the pixels are stored; said anew when they are.
+_STORAGE = frozenset(
+    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"hIST", b"acTL", b"fcTL", b"fdAT"}
+)
+_OF_THE_SAMPLES = frozenset({b"bKGD", b"sBIT"})  # true of samples of the same kind
+# They stay true of the picture, though their names do not promise it.
 _KEPT = frozenset(
-    {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"eXIf"}
-    | {b"tEXt", b"zTXt", b"iTXt"}
+    {b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"sTER", b"oFFs", b"sCAL"}
+    | {b"pCAL", b"sPLT", b"tIME", b"vpAg", b"caNv"}
 )
 
 
@@ -51,14 +55,16 @@ def _chunks(data: bytes) -> list[_Chunk]:
         if at + 12 + length > len(data):
             raise ImageError("truncated PNG")
         chunks.append(_Chunk(kind, view[at + 8 : at + 8 + length]))
+        require_parts(len(chunks), len(data))
         if kind == b"IEND":
             return chunks
         at += 12 + length
 
 
 def _chunk(kind: bytes, *bodies: bytes | memoryview) -> bytes:
-    body = b"".join(bodies)
-    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+    length = sum(map(len, bodies))
+    check = functools.reduce(lambda check, body: zlib.crc32(body, check), (kind, *bodies), 0)
+    return b"".join((struct.pack(">I4s", length, kind), *bodies, struct.pack(">I", check)))
 
 
 def _file(header: bytes, *chunks: bytes) -> bytes:
@@ -74,7 +80,7 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     Raises
     ------
     ImageError
-        Where a chunk is cut short, a frame has no data or lies outside the picture.
+        If a chunk is cut short, a frame has no data or lies outside the picture.
     """
     chunks = _chunks(data)
     width, height = struct.unpack_from(">II", chunks[0].body)
@@ -89,13 +95,32 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     about = {"data": data, **found_in(image, notes)}
     if animated:
         return _decode_animation(chunks, about)
-    return Picture((_pixels(image, data, notes),), "png", tuple(notes), **about)
+    pixels = _pixels(image, data, notes)
+    lost = _split(chunks, _header(pixels))[1]
+    return Picture((pixels,), "png", tuple(notes), recoded=lost, **about)
+
+
+def _split(chunks: list[_Chunk], header: bytes) -> tuple[list[_Chunk], tuple[str, ...]]:
+    """Part the chunks that stay true from those that do not, and name these."""
+    same_samples = chunks[0].body[8:10] == header[8:10]
+    kept, lost = [], []
+    for chunk in chunks:
+        if chunk.kind in _STORAGE:
+            continue
+        safe_to_copy = chunk.kind[3:4].islower()
+        if safe_to_copy or chunk.kind in _KEPT or (chunk.kind in _OF_THE_SAMPLES and same_samples):
+            kept.append(chunk)
+        else:
+            lost.append(f"chunk {chunk.kind.decode('latin-1')} dropped")
+    return kept, tuple(dict.fromkeys(lost))
 
 
 def _pixels(image: PngImageFile, data: bytes, notes: list[str]) -> NDArray[Any]:
     depth, color = data[24], data[25]
     if depth == 16 and color in (2, 4, 6):
-        pixels = opencv.decode_deep(data, image.size)
+        size = image.size
+        image.close()  # Pillow's pixels, which only showed that the file is whole
+        pixels = opencv.decode_deep(data, size)
         return np.ascontiguousarray(pixels[..., [0, 3]]) if color == 4 else pixels
     if color == 0 and depth in (2, 4):
         notes.append(f"{depth} bits became 8-bit gray")
@@ -177,6 +202,7 @@ def _decode_animation(chunks: list[_Chunk], about: dict[str, Any]) -> Picture:
         ),
         loop=next(int.from_bytes(body[4:8]) for kind, body in chunks if kind == b"acTL"),
         coding={"still": bool(stills)},
+        recoded=_split(chunks, _header(whole[0]))[1],
         **about,
     )
 
@@ -199,21 +225,22 @@ def _over(front: NDArray[Any], back: NDArray[Any]) -> NDArray[Any]:
 def encode(
     picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
 ) -> bytes:
-    """Encode as PNG, animated where the picture is.
+    """Encode as PNG, animated if the picture is.
 
     Raises
     ------
     ImageError
-        Where a frame shows for more than 65,535 seconds.
+        If a frame shows for more than 65,535 seconds.
     """
-    header, samples = _compressed(frames[0], _LEVEL)
-    metadata = _metadata(picture, carried)
+    header = _header(frames[0])
+    metadata = _metadata(picture, carried, header)
+    samples = [_chunk(b"IDAT", part) for part in compress(frames[0], packing_for(frames[0]))]
     if not picture.durations:
-        return _file(header, *metadata, _chunk(b"IDAT", samples))
+        return _file(header, *metadata, *samples)
     first = int(bool(picture.coding.get("still")))  # of the frames that move
     chunks = [*metadata, _chunk(b"acTL", struct.pack(">II", len(frames) - first, picture.loop))]
     if first:
-        chunks.append(_chunk(b"IDAT", samples))
+        chunks += samples
     sequence = 0
     for index in range(first, len(frames)):
         left, top, pixels = 0, 0, frames[index]
@@ -229,38 +256,40 @@ def encode(
         chunks.append(_chunk(b"fcTL", control))
         sequence += 1
         if index == 0:
-            chunks.append(_chunk(b"IDAT", samples))
-        else:
-            samples = _compressed(pixels, _LEVEL)[1]
-            chunks.append(_chunk(b"fdAT", struct.pack(">I", sequence), samples))
+            chunks += samples
+            continue
+        for part in compress(pixels, packing_for(pixels)):
+            chunks.append(_chunk(b"fdAT", struct.pack(">I", sequence), part))
             sequence += 1
     return _file(header, *chunks)
 
 
-def encode_png(pixels: NDArray[Any]) -> bytes:
+def encode_png(pixels: NDArray[Any], *, few_colors: bool = False) -> bytes:
     """Encode a picture of our own making as PNG, fast rather than small.
 
     Parameters
     ----------
     pixels : ndarray
         (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16.
+    few_colors : bool
+        Whether it is made of a few colors, or holds the same part twice, as heatmaps do.
 
     Returns
     -------
     bytes
         The PNG file.
     """
-    header, samples = _compressed(pixels, 1)
-    return _file(header, _chunk(b"IDAT", samples))
+    packing = PHOTOGRAPH
+    if few_colors:
+        packing = FEW_GRAYS if pixels.ndim == 2 else FEW_COLORS
+    samples = (_chunk(b"IDAT", part) for part in compress(pixels, packing))
+    return _file(_header(pixels), *samples)
 
 
-def _metadata(picture: Picture, carried: Carried) -> list[bytes]:
+def _metadata(picture: Picture, carried: Carried, header: bytes) -> list[bytes]:
     if picture.format == "png":
-        return [
-            _chunk(*chunk)
-            for chunk in _chunks(picture.data)
-            if chunk.kind in _KEPT and (chunk.kind != b"iCCP" or carried.icc)
-        ]
+        kept, _ = _split(_chunks(picture.data), header)
+        return [_chunk(*chunk) for chunk in kept]
     chunks = []
     if carried.icc:
         chunks.append(_chunk(b"iCCP", b"ICC profile\0\0", zlib.compress(carried.icc)))
@@ -274,22 +303,11 @@ def _metadata(picture: Picture, carried: Carried) -> list[bytes]:
     return chunks
 
 
-def _compressed(pixels: NDArray[Any], level: int) -> tuple[bytes, bytes]:
-    """Return the header and the compressed samples of an array as PNG stores them."""
-    if pixels.dtype == np.uint8 or pixels.ndim == 2:
-        chunks = _chunks(pillow.save(pixels, "PNG", compress_level=level))
-        samples = b"".join(chunk.body for chunk in chunks if chunk.kind == b"IDAT")
-        return bytes(chunks[0].body), samples
-    # Pillow writes no 16-bit color, and OpenCV no gray with alpha.
-    height, width, channels = pixels.shape
-    rows = np.ascontiguousarray(pixels, ">u2").reshape(height, -1).view(np.uint8)
-    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
-    filtered[:, 0] = 2  # the filter "Up": what the row above leaves
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    color = {2: 4, 3: 2, 4: 6}[channels]
-    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
-    return header, zlib.compress(filtered.tobytes(), level)
+def _header(pixels: NDArray[Any]) -> bytes:
+    """Return the body of IHDR for an array."""
+    height, width = pixels.shape[:2]
+    color = {1: 0, 2: 4, 3: 2, 4: 6}[1 if pixels.ndim == 2 else pixels.shape[2]]
+    return struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, color, 0, 0, 0)
 
 
 def _changed(before: NDArray[Any], after: NDArray[Any]) -> tuple[int, int, NDArray[Any]]:

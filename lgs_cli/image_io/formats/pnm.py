@@ -26,7 +26,7 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     Raises
     ------
     ImageError
-        Where the header or a sample is no number in range, samples are missing, or another image
+        If the header or a sample is no number in range, samples are missing, or another image
         follows the first.
     """
     header = _HEADER.match(data)

@@ -24,7 +24,7 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     Raises
     ------
     ImageError
-        Where the file is shorter than it says, or holds no picture.
+        If the file is shorter than it says, or holds no picture.
     """
     length = int.from_bytes(data[4:8], "little") + 8
     if length > len(data):
@@ -80,7 +80,7 @@ def _size(kind: bytes, body: memoryview) -> tuple[int, int]:
 def encode(
     picture: Picture, frames: Sequence[NDArray[Any]], quality: int | None, carried: Carried
 ) -> bytes:
-    """Encode as WebP, without loss where the picture was a lossless one.
+    """Encode as WebP, without loss if the picture was a lossless one.
 
     Raises
     ------
