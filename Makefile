@@ -28,8 +28,8 @@ run: $(VENV)/.lgs  ## Clean and repair the sample images, with masks, reports an
 	@echo "what was found:   $(OUT)/found/, and $(OUT)/localize.html"
 	@echo "methods compared: $(OUT)/comparison.png"
 
-test: $(VENV)/.dev  ## Run all tests
-	$(BIN)/pytest -q
+test: $(VENV)/.dev  ## Run all tests, on two cores
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 check: $(VENV)/.dev  ## Check format, lint, types and the package
 	$(BIN)/ruff format --check .
@@ -80,19 +80,21 @@ docs: $(VENV)/.dev  ## Write the reference of the Python API into results/docs
 		lgs_cli lgs_cli.adapters.torch lgs_cli.adapters.transforms
 	@echo "the reference: $(OUT)/docs/index.html"
 
-man: $(VENV)/.lgs  ## Write the man pages into share/man, where builds put them too
-	$(BIN)/python man_pages.py share/man
-	@echo "to read one: man -l share/man/man1/lgs-clean.1"
+man: $(VENV)/.lgs  ## Write the man pages into results/man (a wheel brings them along)
+	$(BIN)/python -c "from pathlib import Path; from lgs_cli.cli import commands; \
+		from lgs_cli.commands import man_pages; man_pages.write(commands, Path('$(OUT)/man'))"
+	@echo "to read one: man -l $(OUT)/man/man1/lgs-clean.1"
 
 fuzz: $(VENV)/.dev  ## Clean 10,000 damaged images, and read 10,000 damaged lines of reports
 	$(BIN)/python tests/fuzz.py --mutants 10000
 	$(BIN)/python tests/fuzz_report.py --mutants 10000
+	$(BIN)/python tests/fuzz_manifest.py --mutants 10000
 
 corpus: $(VENV)/.dev  ## Clean a folder of foreign files, and list what was lost (FOLDER=DIR)
 	$(BIN)/python tests/corpus.py $(FOLDER)
 
 clean:  ## Remove the virtual environment, results and caches
-	rm -rf $(VENV) $(VENV)-floors $(OUT) share/man .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-floors $(OUT) .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # OpenCV's wheel needs libGL and libglib from the system; on a bare server, where they are missing,

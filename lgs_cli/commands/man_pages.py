@@ -1,11 +1,10 @@
-"""Write the man pages of lgs from its commands: ``python man_pages.py DIRECTORY``."""
+"""The man pages of lgs, made from its commands: ``make man``."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import re
-import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -14,14 +13,13 @@ from pathlib import Path
 import click
 
 from lgs_cli import __version__
-from lgs_cli.cli import commands
 from lgs_cli.commands.sections import SectionedCommand
 from lgs_cli.commands.topics import TOPICS
 
 _AT_MOST = 10_000  # columns: records are not wrapped here, but by man
 
 
-def pages() -> Iterator[tuple[str, str]]:
+def pages(commands: click.Group) -> Iterator[tuple[str, str]]:
     """Give the path of each page below ``share/man``, and its text."""
     root = click.Context(
         commands, info_name="lgs", max_content_width=_AT_MOST, **commands.context_settings
@@ -35,11 +33,11 @@ def pages() -> Iterator[tuple[str, str]]:
         yield f"man7/lgs-{name}.7", _page([*lines, ".SH DESCRIPTION", *_as_it_is(topic.text)])
 
 
-def write(directory: Path) -> None:
+def write(commands: click.Group, directory: Path) -> None:
     """Write all pages below a directory, in place of those of before."""
     for old in directory.glob("man[17]/lgs*.[17]"):
         old.unlink()
-    for name, text in pages():
+    for name, text in pages(commands):
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -153,8 +151,4 @@ def _escaped(text: str) -> str:
 
 
 def _page(lines: Iterable[str]) -> str:
-    return "\n".join(['.\\" Made from the commands: python man_pages.py', *lines, ""])
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    return "\n".join(['.\\" Made from the commands: make man', *lines, ""])

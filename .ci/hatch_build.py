@@ -15,11 +15,12 @@ class ManPages(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Write them below share/man."""
+        """Write them where pyproject.toml takes them from."""
         sys.path.insert(0, self.root)
         try:
-            import man_pages
+            from lgs_cli.cli import commands
+            from lgs_cli.commands import man_pages
 
-            man_pages.write(Path(self.root, "share", "man"))
+            man_pages.write(commands, Path(self.root, "results", "man"))
         finally:
             sys.path.remove(self.root)
