@@ -73,7 +73,7 @@ _COMMANDS = {
     "completion": "Print what makes a shell complete commands, options and values.",
     "config": "Show the values that options have here, and where each comes from.",
     "evaluate": "Measure what defenses cost and save on your model and your images.",
-    "help": "Explain a topic, with examples, or a command.",
+    "help": "Explain a topic, with examples, a command or a defense.",
     "methods": "List the defenses: parameters, defaults, ranges and papers.",
     "report": "Make one HTML page of what 'lgs clean' or 'lgs scan' reported.",
     "scan": "Find adversarial patches in images and directories of images.",
@@ -115,7 +115,8 @@ class _Commands(Group):
 def commands() -> None:
     """Clean images of localized adversarial noise, a folder at a time.
 
-    'lgs help' lists topics with examples: cron, find, make, systemd, configuration, exit codes.
+    'lgs help' lists topics with examples: config, cron, find, in-place, make, programs, shards,
+    watch.
 
     \b
     Exit codes: 0 all done or up to date   1 some image failed

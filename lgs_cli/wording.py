@@ -28,6 +28,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def listing(words: Sequence[str], most: int) -> str:
+    """List words, up to `most` of them, and count the others: ``"a, b and 3 more"``."""
+    named, more = ", ".join(words[:most]), len(words) - most
+    return f"{named} and {more:,} more" if more > 0 else named
+
+
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Write a table as lines, each column as wide as its longest cell, two spaces between them."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -28,6 +28,11 @@ def expected(lgs, path: Path, *words: str) -> bytes:
     return (out / name).read_bytes()
 
 
+def images_in(folder: Path) -> dict[str, bytes]:
+    """Read all files of a folder but the record."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+
+
 # One image to one file
 
 
@@ -133,6 +138,48 @@ def test_what_is_cleaned_in_place_is_up_to_date_until_it_changes(lgs, photos):
     assert "3 done" in lgs(*words, "--force").stderr
 
 
+def test_a_run_that_fails_does_not_have_images_cleaned_twice(lgs, photos):
+    words = ["clean", "photos", "--in-place", "--yes"]
+    assert "3 done" in lgs(*words).stderr
+    before = images_in(photos)
+    assert "3 failed" in lgs(*words, "--method", "tvm", "--timeout", "0.01").stderr
+    assert "0 done, 3 skipped" in lgs(*words).stderr
+    assert images_in(photos) == before
+
+
+@pytest.mark.parametrize("last", [["--yes"], ["--backup", ".orig"]])
+def test_a_run_that_backups_stop_does_not_have_images_cleaned_twice(lgs, photos, last):
+    words = ["clean", "photos", "--in-place"]
+    assert "3 done" in lgs(*words, "--backup", ".orig").stderr
+    before = images_in(photos)
+    assert "3 failed" in lgs(*words, "--backup", ".orig", "--method", "median").stderr
+    assert "0 done, 3 skipped" in lgs(*words, *last).stderr
+    assert images_in(photos) == before
+
+
+def test_what_turns_bad_after_it_was_cleaned_is_known_as_bad(lgs, photos):
+    words = ["clean", "photos", "--in-place", "--yes", "--skip-unsupported"]
+    assert "3 done" in lgs(*words).stderr
+    (photos / "a.jpg").write_text("no image")
+    os.utime(photos / "a.jpg", (1e9, 1e9))
+    assert "2 skipped, 1 failed" in lgs(*words).stderr
+    assert "2 skipped, 1 unsupported, 0 failed" in lgs(*words).stderr
+
+
+def test_force_does_not_clean_twice_what_has_a_backup(lgs, photos):
+    words = ["clean", "photos", "--in-place", "--force"]
+    assert "3 done, " in lgs(*words, "--backup", ".orig").stderr
+    before = images_in(photos)
+    assert "3 done (3 unchanged)" in lgs(*words, "--backup", ".orig").stderr
+    assert images_in(photos) == before
+    twice = expected(lgs, photos / "a.jpg")
+    assert "3 done, " in lgs(*words, "--yes").stderr
+    assert (photos / "a.jpg").read_bytes() == twice != before["a.jpg"]
+    # This is no longer what cleaning the backup gives.
+    assert "3 failed" in lgs(*words, "--backup", ".orig").stderr
+    assert (photos / "a.jpg").read_bytes() == twice
+
+
 def test_an_image_in_which_nothing_changes_is_not_touched(lgs, photos):
     plain = photos / "plain.png"
     Image.new("RGB", (40, 40), (9, 99, 199)).save(plain)
@@ -233,6 +280,48 @@ def test_files_in_very_many_directories_are_refused():
     sources = [Source(f"d{index}/", "a.jpg") for index in range(101)]
     with pytest.raises(UsageError, match="lie in 101 directories"):
         Records(sources, InPlace(parse_chain("lgs")))
+
+
+# Another format into the same directory
+
+
+def test_delete_removes_outputs_of_another_format(lgs, photos):
+    out, masks = lgs.folder / "out", lgs.folder / "masks"
+    Image.open(photos / "a.jpg").save(photos / "a.png")
+    (photos / "a.jpg").unlink()
+    words = ["clean", "photos", "-o", "out", "--masks", "masks"]
+    assert lgs(*words, "--format", "webp").returncode == 0
+    (out / "b.webp").write_bytes(bytes((out / "b.webp").stat().st_size))
+    before = snapshot(lgs.folder)
+    rehearsed = lgs(*words, "--delete", "-n")
+    assert sorted(rehearsed.stdout.decode().splitlines()) == [
+        "would clean: photos/a.png -> out/a.png",
+        "would clean: photos/b.jpg -> out/b.jpg",
+        "would clean: photos/c.jpg -> out/c.jpg",
+        "would remove: out/a.webp",
+        "would remove: out/c.webp",
+    ]
+    assert "out/b.webp: changed by others, and stays" in rehearsed.stderr
+    assert snapshot(lgs.folder) == before
+    run = lgs(*words, "--delete")
+    assert "out/b.webp: changed by others, and stays" in run.stderr
+    assert run.stderr.splitlines()[-1] == "2 outdated files removed"
+    assert files_below(out) - {".lgs-manifest.jsonl"} == {"a.png", "b.jpg", "b.webp", "c.jpg"}
+    assert files_below(masks) - {".lgs-manifest.jsonl"} == {"a.png.png", "b.jpg.png", "c.jpg.png"}
+    assert "removed" not in lgs(*words, "--delete").stderr
+
+
+def test_delete_spares_outputs_if_the_other_format_is_not_written(lgs, photos):
+    words = ["clean", "photos", "-o", "out"]
+    assert lgs(*words, "--format", "png").returncode == 0
+    (lgs.folder / "out/a.jpg").mkdir()
+    assert "2 done, 0 skipped, 1 failed" in lgs(*words, "--delete", "--exclude", "x").stderr
+    assert {path.name for path in (lgs.folder / "out").glob("*.png")} == {"a.png"}
+    # What this run leaves out is none of its business.
+    assert lgs(*words, "--format", "webp", "--delete", "--exclude", "b.jpg").returncode == 0
+    assert {path.name for path in (lgs.folder / "out").glob("?.*")} == {
+        "a.jpg", "a.webp", "b.jpg", "c.webp",
+    }  # fmt: skip
 
 
 # What arrives

@@ -86,6 +86,18 @@ def test_help_lists_topics_and_shows_commands(lgs):
     assert lgs("help", "attack", "lavan").stdout == lgs("attack", "lavan", "--help").stdout
 
 
+def test_the_help_of_lgs_names_all_topics(lgs):
+    text = " ".join(lgs("--help").stdout.decode().split())
+    assert f"lists topics with examples: {', '.join(sorted(TOPICS))}." in text
+
+
+@pytest.mark.parametrize("name", ["localize", "Bit_Depth"])
+def test_help_shows_a_defense_as_methods_does(lgs, name):
+    text = lgs("help", name).stdout.decode()
+    assert text.startswith(f"{name.lower().replace('_', '-')}: ")
+    assert f"\n\n{text}\n" in lgs("methods").stdout.decode()
+
+
 @pytest.mark.parametrize("name", TOPICS)
 def test_topics_fit_80_columns(name):
     assert max(map(len, TOPICS[name].text.expandtabs().splitlines())) <= 80

@@ -321,7 +321,8 @@ def test_a_picture_that_is_all_patch_is_still_a_picture(params):
 def test_clean_samples_stay_the_same_bytes_and_patched_ones_are_repaired(lgs, tmp_path):
     run = lgs("clean", SAMPLES, "-o", "out", "--method", "localize", "--report", "run.jsonl")
     assert run.returncode == 0, run.stderr
-    records = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
+    records = [line for line in lines if line["status"] == "done"]
     # The gray patch of the gray camera.png gets by the detector, as the README says of such.
     patched = {"chelsea.jpg", "coffee.jpg", "rocket.jpg"}
     clean = {"retina.jpg", "astronaut.jpg", "hubble.jpg"}

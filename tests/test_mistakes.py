@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ def place(tmp_path_factory) -> Path:
     (place / "notes.txt").write_text("no image")
     (place / "nul").write_bytes(b"photos/a.jpg\0photos/b.jpg\0")
     (place / "nothing").touch()
+    (place / "net.pt2").write_bytes(b"PK\3\4")
+    with tarfile.open(place / "s.tar", "w") as tar:
+        tar.add(place / "c.png", "c.png")
     (place / "link").symlink_to("photos/a.jpg")
     (place / "broken.toml").write_text("[clean\n")
     (place / "key.toml").write_text("[clean]\ntreshold = 0.2\n")
@@ -46,6 +50,11 @@ MISTAKES = {
     "--method jpeg clean photos -o out": "options follow a command: lgs COMMAND --method",
     "attack lavn photos": "no command 'lavn'; did you mean 'lgs attack lavan'?",
     "help claen": "no help for 'claen'; did you mean 'clean'?",
+    "help lcalize": "no help for 'lcalize'; did you mean 'localize'?",
+    "help systemd": "did you mean 'watch'?",
+    "help configuration": "did you mean 'config'?",
+    "help exit-codes": "did you mean 'programs'?",
+    "help exit codes": "did you mean 'programs'?",
     "config claen": "did you mean 'clean'?",
     "completion csh": "'csh' is not valid; did you mean 'zsh'? valid is bash, zsh, fish",
     "methods lgs": "got unexpected extra argument (lgs); usage: lgs methods",
@@ -66,9 +75,13 @@ MISTAKES = {
     "clean --files-from nul -o out": "--files-from: the paths end in NUL; add -0",
     "clean --files-from gone -o out": "--files-from: 'gone': No such file or directory",
     "compare photos -o s.png": "photos is a directory; name its images: photos/*.jpg",
+    "scan s.tar": "s.tar is an archive, and scan takes none: unpack it first",
     "scan": "nothing to scan: name files or directories, or --files-from FILE",
     # outputs
     "clean photos": "--output DIR is missing: name where cleaned images go, or --in-place",
+    "clean photos cleaned": "cleaned does not exist; if outputs go there, write -o cleaned",
+    "clean photos c.png": "--output DIR is missing: name where cleaned images go, or --in-place",
+    "clean photos '*.jpeg'": "--output DIR is missing: name where cleaned images go, or --in-place",
     "clean photos -o": "-o needs a value: --output OUT",
     "clean photos -o ''": "the path is empty; is a variable of the shell not set?",
     "clean photos -o notes.txt":
@@ -76,6 +89,16 @@ MISTAKES = {
     "clean photos -o photos": "photos is both an input and where outputs go",
     "clean photos -o x.jpg":
         "x.jpg takes a single image, and photos is a directory: name a directory, -o DIR",
+    "clean s.tar -o x.jpg": "x.jpg takes a single image, and s.tar is an archive",
+    "clean c.png -o b.txt":
+        "b.txt: no format has the suffix .txt; write -o b.jpg for a file, or -o b.txt/ for a ",
+    "clean c.png -o b.mp4": "no format has the suffix .mp4",
+    "clean photos/a.jpg -o gone/b.jpeg2": "no format has the suffix .jpeg2",
+    "clean - -o b.txt": "no format has the suffix .txt",
+    "clean photos -o c.tar":
+        "c.tar: outputs go into a directory, those of archives too: -o DIR, or -o c.tar/ for one ",
+    "clean s.tar -o so.tar": "so.tar: outputs go into a directory, those of archives too",
+    "clean photos -o c.ZIP": "c.ZIP: outputs go into a directory",
     "clean photos/a.jpg photos/b.jpg -o x.jpg": "there are 2 inputs: name a directory, -o DIR",
     "clean photos/a.jpg -o photos/a.jpg": "is the input; to replace it, write --in-place",
     "clean photos/a.jpg -o photos": "photos/a.jpg is an input; it would be overwritten",
@@ -85,6 +108,8 @@ MISTAKES = {
     "clean photos -o -": "stdout takes a single image, and photos is a directory",
     "clean - -o out": "an image from stdin has no name: write -o out/a.jpg, or -o -",
     "clean photos -o out --masks photos": "photos is both an input and where outputs go",
+    "clean photos -o out --masks ./out":
+        "out is where outputs and masks go: give --masks a directory of its own",
     "clean photos -o out --report photos/a.jpg": "photos/a.jpg is an input",
     "clean photos -o out --report gone/run.jsonl": "there is no directory gone; make it first",
     "compare photos/a.jpg": "--output FILE is missing: a .png or .jpg file",
@@ -121,6 +146,8 @@ MISTAKES = {
     "clean photos -o out --method lgs:0.2": "is not NAME=VALUE, as in lgs:threshold=0.2",
     "clean photos -o out --param 0.2": "is not NAME=VALUE, as threshold=0.2",
     "clean photos -o out --method jpeg --threshold 1": "no parameter 'threshold'; it has quality",
+    "clean photos -o out --method double-mask --model net.pt2":
+        "net.pt2: not an .onnx file, and no other kind is taken",
     "clean photos -o out --fill blur": "--fill needs --method localize",
     "clean photos -o out --method localize --fill red": "valid is inpaint|blur|mean",
     "clean photos -o out --method localize --detector gone.onnx": "an .onnx file that is there",
@@ -189,7 +216,9 @@ NO_IMAGE = {
     "clean empty -o out": "no image found in empty: no name ends in one of .jpg .png ",
     "scan empty": "no image found in empty: no name ends in one of .jpg .png ",
     "clean photos -o out --include '*.JPG'": "--include or --exclude may leave out all",
-    "clean --files-from nothing -o out": "no image found",
+    "clean --files-from nothing -o out": "no image found: the list of --files-from is empty",
+    "scan --files-from nothing": "no image found: the list of --files-from is empty",
+    "scan --files-from - -0": "no image found: the list of --files-from is empty",
 }
 
 
@@ -209,6 +238,17 @@ def test_a_directory_may_be_named_like_an_image(lgs, place):
     out.mkdir()
     assert lgs("clean", "b.jpg", "-o", out, cwd=place).returncode == 0
     assert (out / "inside.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("c.png", "b.txt/"), ("photos", "c.tar/"), ("photos", "out.v2")]
+)
+def test_a_directory_may_be_named_like_a_file(lgs, place, path, name):
+    run = lgs("clean", path, "-o", f"{lgs.folder}/{name}", cwd=place)
+    assert run.returncode == 0
+    assert list((lgs.folder / name).glob("*.[jp][pn]g"))
+    again = lgs("clean", path, "-o", lgs.folder / name, cwd=place)  # it is there, so no slash
+    assert again.returncode == 0
 
 
 @pytest.mark.parametrize("words", [["--method", "JPG"], ["--method", "jpg:quality=75"]])

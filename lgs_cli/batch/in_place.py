@@ -38,12 +38,16 @@ class InPlace(CleanSettings):
 
     def do(self, job: Job) -> Result:
         """Clean one image, and note what it is from now on."""
+        before = _identity(job.source)
         result = process(job, self)
         if result.status != "done":
             return result
         found = os.stat(job.source)
         return result._replace(
-            source_size=found.st_size, source_mtime_ns=found.st_mtime_ns, output_size=found.st_size
+            source_size=found.st_size,
+            source_mtime_ns=found.st_mtime_ns,
+            output_size=found.st_size,
+            unchanged=before == _identity(job.source),
         )
 
     def store(self, job: Job, data: bytes) -> None:
@@ -71,7 +75,7 @@ class InPlace(CleanSettings):
         backup = None if self.backup is None else path + self.backup
         if backup is not None and not _keep(path, before, backup):
             if self._has_made(before, backup):
-                return  # a run that was killed could not record it any more
+                return  # a run has done it, but was killed, or is to be forced
             raise ImageError(
                 f"{printable(backup)} is there already and holds something else: move it away, or "
                 "choose another --backup"
@@ -106,6 +110,15 @@ def _keep(path: str, data: bytes, backup: str) -> bool:
         write(backup, data)
         shutil.copystat(path, backup)
     return True
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    """Give what tells a replaced file from the one before, on file systems of all kinds."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None  # reading it will say why
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _holds(path: str, data: bytes) -> bool:
@@ -257,5 +270,22 @@ class Records(Manifest):
         return self._of(job).why_hopeless(job)
 
     def add_failure(self, job: Job, result: Result) -> Result:
-        """Record an image that failed; there is no output besides itself."""
-        return self._of(job).add_failure(job, result)._replace(stale=False)
+        """Record an image that will always fail, but not if it still is as a run has cleaned it.
+
+        A failure leaves the image as it was, so that the record of its cleaning stays true.
+        """
+        record = self._of(job)
+        if result.hopeless and not _is_cleaned(record.entry(job), job.source):
+            record.add_failure(job, result)
+        return result._replace(stale=False)
+
+
+def _is_cleaned(known: Entry | None, path: str) -> bool:
+    """Say whether an image is what a run made of it, with whatever settings."""
+    if known is None or not known.is_done:
+        return False
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return (known.source_size, known.source_mtime_ns) == (found.st_size, found.st_mtime_ns)

@@ -99,6 +99,11 @@ class Manifest:
             self._file = open_record(self._path, os.O_RDONLY)
             self._read(self._file)
 
+    def read_again(self) -> None:
+        """Read what this run has recorded until now."""
+        os.lseek(self._file, 0, os.SEEK_SET)
+        self._read(self._file)
+
     def close(self) -> None:
         """Give the lock back."""
         if self._file >= 0:

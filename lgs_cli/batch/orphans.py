@@ -1,4 +1,4 @@
-"""Outputs whose source is gone: found, and removed if they still are what was written."""
+"""Outputs that no source has any more: found, and removed if they still are what was written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from lgs_cli.batch.entry import Entry
+from lgs_cli.batch.job import Job
 from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.outputs import Outputs, mask_name
 from lgs_cli.storage import remove_unchanged
@@ -13,9 +14,14 @@ from lgs_cli.storage.inputs import Source
 
 
 def find_orphans(
-    manifest: Manifest, outputs: Outputs, inputs: Iterable[str], sources: Iterable[Source]
+    manifest: Manifest,
+    outputs: Outputs,
+    inputs: Iterable[str],
+    sources: Iterable[Source],
+    *,
+    rehearse: bool = False,
 ) -> Iterator[Entry]:
-    """Find outputs of earlier runs whose source is gone.
+    """Find outputs of earlier runs whose source is gone, or has one of another format by now.
 
     An output counts only if its source lay below one of the directories that this run walks: what
     another run made of other directories is none of its business.
@@ -30,17 +36,27 @@ def find_orphans(
         The inputs as the user gave them.
     sources : iterable of Source
         What they hold now.
+    rehearse : bool
+        Whether nothing was cleaned: then what would be cleaned counts as if it were.
 
     Yields
     ------
     Entry
-        What is recorded of it.
+        What is recorded of it; without the mask, if that is now the one of the other output.
     """
+    if not rehearse:
+        manifest.read_again()
     walked = tuple(
         os.path.join(os.path.abspath(path), "") for path in inputs if os.path.isdir(path)
     )
     # Hashes, because the paths themselves would fill the memory.
-    wanted = {hash(outputs.of(source)[0]) for source in sources}
+    wanted: set[int] = set()
+    pairs: set[int] = set()
+    for source in sources:
+        output = outputs.of(source)[0]
+        wanted.add(hash(output))
+        if source.problem is None:
+            pairs.add(hash((os.path.abspath(source.path), output)))
     for known in manifest.entries():
         if known.source is None or not known.source.startswith(walked):
             continue
@@ -48,12 +64,21 @@ def find_orphans(
             continue
         if _is_gone(known.source):
             yield known
+            continue
+        suffix = os.path.splitext(known.source)[1]
+        named = Source("", os.path.splitext(known.output)[0] + suffix)
+        job = Job(0, known.source, outputs.of(named)[0])
+        if hash((known.source, job.output)) not in pairs:
+            continue
+        is_ready = manifest.why_hopeless(job) is None if rehearse else manifest.is_current(job)
+        if is_ready:
+            yield known._replace(mask=None)
 
 
 def remove_orphan(
     known: Entry, outputs: Outputs, *, rehearse: bool = False
 ) -> Iterator[tuple[str, bool]]:
-    """Remove an output whose source is gone, and its mask.
+    """Remove an output that was found, and its mask.
 
     Parameters
     ----------

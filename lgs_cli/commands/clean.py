@@ -94,7 +94,9 @@ _SECTIONS = {
 )  # fmt: skip
 @click.option("--in-place", is_flag=True, help="Replace the inputs; needs --backup or --yes.")
 @click.option(
-    "--backup", metavar="SUFFIX", help="With --in-place: keep each original as NAME.SUFFIX."
+    "--backup",
+    metavar="SUFFIX",
+    help="With --in-place: keep each original; orig and .orig both make a.jpg.orig.",
 )
 @click.option("--yes", is_flag=True, help="With --in-place: keep no originals.")
 @defense_options
@@ -129,8 +131,8 @@ _SECTIONS = {
 @click.option("--force", is_flag=True, help="Do again what is up to date.")
 @click.option(
     "--delete", is_flag=True,
-    help="Remove outputs and masks whose source in a directory given is gone, if nobody has "
-    "changed them.",
+    help="Remove outputs and masks whose source in a directory given is gone, or now has an "
+    "output of another format, if nobody has changed them.",
 )  # fmt: skip
 @click.option(
     "--skip-unsupported",

@@ -182,7 +182,7 @@ def inputs_of(inputs: Sequence[str], options: dict[str, Any], never: Iterable[st
     sources = list(find(inputs, more, selection_of(options), never, passed_over))
     if not sources:
         say_folders(passed_over, options)
-        raise no_images(inputs, bool(options["include"] or options["exclude"]))
+        raise no_images([*inputs, *more], bool(options["include"] or options["exclude"]))
     return Inputs(inputs, sources, passed_over)
 
 
@@ -242,12 +242,12 @@ def _warn(manifest: Manifest) -> None:
 def _remove_orphans(
     found: Inputs, outputs: Outputs, manifest: Manifest, options: dict[str, Any]
 ) -> None:
-    """Remove outputs whose source is gone, or say which would be removed."""
+    """Remove outputs that no source has any more, or say which would be removed."""
     from lgs_cli.batch.orphans import find_orphans, remove_orphan
 
     rehearse = options["dry_run"]
     removed = 0
-    for known in find_orphans(manifest, outputs, found.given, found.sources):
+    for known in find_orphans(manifest, outputs, found.given, found.sources, rehearse=rehearse):
         is_left = False
         for path, is_ours in remove_orphan(known, outputs, rehearse=rehearse):
             removed += is_ours
@@ -261,7 +261,7 @@ def _remove_orphans(
         if not rehearse and not is_left:
             manifest.mark_removed(known)
     if removed and not rehearse and not options["quiet"]:
-        click.echo(f"{counted(removed, 'file')} without a source removed", err=True)
+        click.echo(f"{counted(removed, 'outdated file')} removed", err=True)
 
 
 def limits_of(options: dict[str, Any]) -> Limits:

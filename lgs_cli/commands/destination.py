@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ from click.core import ParameterSource
 
 from lgs_cli.errors import MissingExtraError, UsageError
 from lgs_cli.formats import FORMATS
+from lgs_cli.storage.archives.archive import SUFFIXES, is_archive
 from lgs_cli.wording import counted, nearest, printable
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ else:  # older click has no generic types
     Names = click.Choice
 
 Kind = Literal["directory", "file", "stdout", "in place"]
+
+# What is hardly the name of a directory, if none is there.
+_ARCHIVES = frozenset((*SUFFIXES, ".7z", ".bz2", ".gz", ".rar", ".tgz", ".xz", ".zip", ".zst"))
+_SUFFIX = re.compile(r"\.[a-zA-Z0-9]{1,5}")
 
 
 class FormatName(Names):
@@ -67,7 +73,7 @@ def kind_of_output(
     output : str or None
         What ``--output`` says.
     options : dict
-        ``in_place``, ``backup``, ``yes``, ``format``, ``files_from`` of the command.
+        ``in_place``, ``backup``, ``yes``, ``format``, ``files_from``, ``masks`` of the command.
 
     Returns
     -------
@@ -79,7 +85,8 @@ def kind_of_output(
     Raises
     ------
     UsageError
-        If the options contradict each other, or several images would go to one file.
+        If the options contradict each other, or several images would go to one file, or a directory
+        is named as a file would be.
     """
     if not inputs and options["files_from"] is None:
         raise UsageError("nothing to clean: lgs clean FILE_OR_DIRECTORY... -o DIR")
@@ -93,7 +100,7 @@ def kind_of_output(
         if options[name] and _typed(name):
             raise UsageError(f"--{name} is for --in-place; outputs elsewhere replace no input")
     if output is None:
-        raise UsageError("--output DIR is missing: name where cleaned images go, or --in-place")
+        raise UsageError(_no_output(inputs))
     if "-" in inputs and (len(inputs) > 1 or options["files_from"] is not None):
         raise UsageError("'-' is one image from stdin, and goes alone: lgs clean - -o OUT")
     if output == "-":
@@ -107,6 +114,7 @@ def kind_of_output(
         raise UsageError(
             f"{printable(output)} is a file: name a directory, or for one image a file as b.jpg"
         )
+    _check_directory(inputs, output, options)
     if "-" in inputs:
         raise UsageError(
             f"an image from stdin has no name: write -o {printable(os.path.join(output, 'a.jpg'))},"
@@ -130,6 +138,42 @@ def _is_image(path: str) -> bool:
     return format_of(path) is not None
 
 
+def _no_output(inputs: Sequence[str]) -> str:
+    """Say that there is no output, and whether the last input may have been meant for it."""
+    said = "--output DIR is missing: "
+    last = inputs[-1] if len(inputs) > 1 else ""
+    if not last or os.path.lexists(last) or "://" in last or any(char in last for char in "*?["):
+        return f"{said}name where cleaned images go, or --in-place"
+    return (
+        f"{said}{printable(last)} does not exist; if outputs go there, write -o {printable(last)}"
+    )
+
+
+def _check_directory(inputs: Sequence[str], output: str, options: dict[str, Any]) -> None:
+    """Refuse a directory that is the one for masks too, or that was hardly meant to be one."""
+    masks = options["masks"]
+    if masks is not None and os.path.realpath(masks) == os.path.realpath(output):
+        raise UsageError(
+            f"{printable(output)} is where outputs and masks go: give --masks a directory of its own"
+        )
+    if "://" in output or os.path.isdir(output):
+        return
+    suffix, shown = os.path.splitext(output)[1], printable(output)
+    if suffix.lower() in _ARCHIVES:
+        raise UsageError(
+            f"{shown}: outputs go into a directory, those of archives too: -o DIR, "
+            f"or -o {shown}/ for one of this name"
+        )
+    is_one_image = options["files_from"] is None and (
+        len(inputs) == 1 and (inputs[0] == "-" or os.path.isfile(inputs[0]))
+    )
+    if is_one_image and not is_archive(inputs[0]) and _SUFFIX.fullmatch(suffix):
+        raise UsageError(
+            f"{shown}: no format has the suffix {printable(suffix)}; write -o b.jpg for a file, "
+            f"or -o {shown}/ for a directory"
+        )
+
+
 def _check_in_place(inputs: Sequence[str], options: dict[str, Any]) -> None:
     """Refuse to replace what could not be had back, unless that is wanted."""
     ending = backup_ending(options["backup"])
@@ -151,8 +195,11 @@ def _check_in_place(inputs: Sequence[str], options: dict[str, Any]) -> None:
 def _check_single(inputs: Sequence[str], options: dict[str, Any], place: str) -> None:
     """Refuse several images for a single place."""
     directory = next((path for path in inputs if os.path.isdir(path)), None)
+    archive = next((path for path in inputs if is_archive(path)), None)
     if directory is not None:
         what = f"{printable(directory)} is a directory"
+    elif archive is not None:
+        what = f"{printable(archive)} is an archive"
     elif options["files_from"] is not None:
         what = "--files-from is a list"
     elif len(inputs) != 1:

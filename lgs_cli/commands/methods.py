@@ -19,7 +19,7 @@ def methods(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_record(defense) for defense in DEFENSES.values()], indent=2))
         return
-    click.echo("\n\n".join(_paragraph(defense) for defense in DEFENSES.values()))
+    click.echo("\n\n".join(paragraph(defense) for defense in DEFENSES.values()))
 
 
 def _record(defense: Defense) -> dict[str, object]:
@@ -41,7 +41,8 @@ def _record(defense: Defense) -> dict[str, object]:
     }
 
 
-def _paragraph(defense: Defense) -> str:
+def paragraph(defense: Defense) -> str:
+    """Describe a defense and its parameters, on several lines."""
     papers = ", ".join(f"arXiv {paper}" for paper in defense.papers)
     title = f"{defense.name}: {defense.title}"
     lines = [f"{title} ({papers})" if papers else title]

@@ -11,7 +11,7 @@ import click
 from lgs_cli.commands.defense_options import Size
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import MAX_PIXELS
-from lgs_cli.wording import printable
+from lgs_cli.wording import listing, printable
 
 if TYPE_CHECKING:
     from lgs_cli.storage.inputs import PassedOver, Selection
@@ -108,13 +108,12 @@ def say_folders(passed_over: PassedOver, options: dict[str, Any]) -> None:
     """Name the directories that were not walked because they hold outputs."""
     if options["quiet"]:
         return
-    folders = passed_over.folders
-    for folder in folders[:_MOST_FOLDERS]:
-        click.echo(f"{printable(folder)}: passed over, it holds outputs of lgs", err=True)
-    if len(folders) > _MOST_FOLDERS:
-        click.echo(f"... and {len(folders) - _MOST_FOLDERS:,} more", err=True)
+    folders = listing([printable(folder) for folder in passed_over.folders], _MOST_FOLDERS)
     if folders:
-        click.echo("--include-outputs takes them too", err=True)
+        click.echo(
+            f"lgs: outputs of lgs passed over: {folders}; --include-outputs takes them too",
+            err=True,
+        )
 
 
 def allowed_failures(options: dict[str, Any]) -> int | None:

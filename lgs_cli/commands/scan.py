@@ -30,6 +30,7 @@ from lgs_cli.errors import ImageError, LgsError, UsageError
 from lgs_cli.params import valid_range
 from lgs_cli.report.records import scan_line
 from lgs_cli.report.summary import ScanCounts, scan_text
+from lgs_cli.storage.archives.archive import is_archive
 from lgs_cli.storage.missing import no_images
 from lgs_cli.wording import printable
 
@@ -151,6 +152,11 @@ def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[s
     more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
         raise UsageError("nothing to scan: name files or directories, or --files-from FILE")
+    for path in inputs:
+        if is_archive(path) and os.path.isfile(path):
+            raise UsageError(
+                f"{printable(path)} is an archive, and scan takes none: unpack it first"
+            )
     directory = options["move_to"]
     quarantine = None if directory is None else Quarantine(directory, inputs)
     never = () if directory is None else (directory,)
@@ -161,7 +167,7 @@ def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[s
         sources = list(find(inputs, more, selection_of(options), never, passed_over))
     say_folders(passed_over, options)
     if not sources:
-        raise no_images(inputs, bool(options["include"] or options["exclude"]))
+        raise no_images([*inputs, *more], bool(options["include"] or options["exclude"]))
     if options["shard"] is not None:
         sources = options["shard"].part_of(sources)
     limits = Limits(

@@ -128,6 +128,9 @@ _IN_PLACE = Topic(
     lgs clean photos --in-place --backup .orig     keep each original
     lgs clean photos --in-place --yes              keep none
 
+The original of a.jpg is kept as a.jpg.orig; --backup orig, without the dot,
+does the same.
+
 An image is replaced in one step, when the cleaned one is written to its end: it
 is there at any moment, as the old one or the new one. Its permissions stay. If
 nothing in it changes it is not touched, and gets no backup.
@@ -137,9 +140,11 @@ than a.jpg, then a.jpg fails and stays. Links fail: name what they lead to.
 
 Each directory given gets a hidden .lgs-in-place.jsonl. Files given by name have
 it in their own directory. What a run has cleaned with the same settings, and
-nobody has changed since, the next run skips; --force cleans it once more. Other
-settings clean what is there, which is the cleaned image: to begin again, put
-the originals back first:
+nobody has changed since, the next run skips. A run that fails changes none of
+that. --force --yes cleans it once more. --force --backup .orig does not: an
+image that is what cleaning its backup gives stays, and counts as unchanged.
+Other settings clean what is there, which is the cleaned image: to begin again,
+put the originals back first:
 
     for b in photos/*.orig; do mv -- "$b" "${b%.orig}"; done
 """,

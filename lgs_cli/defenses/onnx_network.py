@@ -54,6 +54,8 @@ class OnnxNetwork:
                     path, options, providers=["CPUExecutionProvider"]
                 )
         except Exception as error:  # each engine has its own kinds, and not all are public
+            if not path.lower().endswith(".onnx"):
+                raise ValueError(f"{path}: not an .onnx file, and no other kind is taken") from None
             raise ValueError(f"{self.title} cannot load {path}: {_first_line(error)}") from None
 
     @property

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 from lgs_cli.errors import NoImagesError, UsageError
 from lgs_cli.formats import FORMATS
-from lgs_cli.wording import nearest, printable
+from lgs_cli.wording import listing, nearest, printable
+
+# Inputs that are named; the others are counted.
+_MOST_PLACES = 5
 
 
 def missing(path: str) -> UsageError:
@@ -50,7 +53,7 @@ def no_images(inputs: Iterable[str], filtered: bool) -> NoImagesError:
     Parameters
     ----------
     inputs : iterable of str
-        Where it was looked for.
+        Where it was looked for; none if ``--files-from`` lists nothing.
     filtered : bool
         Whether an option takes only some files of directories.
 
@@ -59,8 +62,10 @@ def no_images(inputs: Iterable[str], filtered: bool) -> NoImagesError:
     NoImagesError
         To raise.
     """
-    places = ", ".join(map(printable, inputs))
-    where = f" in {places}" if places else ""
+    places = list(map(printable, inputs))
+    if not places:
+        return NoImagesError("no image found: the list of --files-from is empty")
+    where = f" in {listing(places, _MOST_PLACES)}"
     if filtered:
         return NoImagesError(f"no image found{where}; --include or --exclude may leave out all")
     suffixes = " ".join(form.suffixes[0] for form in FORMATS.values())
