@@ -113,12 +113,14 @@ def process(job: Job, settings: CleanSettings) -> Result:
         )
     try:
         assert job.output is not None
-        settings.store(job, cleaned.data)
-        output_mtime, mask_mtime = os.stat(job.output).st_mtime_ns, None
+        mask_mtime = None
+        # The mask first: an image replaced in place, without a mask, would count as not done.
         if job.mask is not None:
             assert cleaned.mask is not None
             write(job.mask, cleaned.mask, like=settings.like(job, job.mask))
             mask_mtime = os.stat(job.mask).st_mtime_ns
+        settings.store(job, cleaned.data)
+        output_mtime = os.stat(job.output).st_mtime_ns
     except Exception as error:
         return failed(job, error, time.perf_counter() - start)
     return Result(

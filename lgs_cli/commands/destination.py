@@ -154,7 +154,8 @@ def _check_directory(inputs: Sequence[str], output: str, options: dict[str, Any]
     masks = options["masks"]
     if masks is not None and os.path.realpath(masks) == os.path.realpath(output):
         raise UsageError(
-            f"{printable(output)} is where outputs and masks go: give --masks a directory of its own"
+            f"{printable(output)} is where outputs and masks go: "
+            "give --masks a directory of its own"
         )
     if "://" in output or os.path.isdir(output):
         return
