@@ -38,7 +38,7 @@ check: $(VENV)/.dev  ## Check format, lint, types and the package
 	rm -rf $(OUT)/dist
 	$(BIN)/python -m build --no-isolation --outdir $(OUT)/dist . > /dev/null
 	$(BIN)/twine check --strict $(OUT)/dist/*
-	@test $$(wc -c < $(OUT)/dist/*.whl) -lt 1500000 || { echo "the wheel is over 1.5 MB"; exit 1; }
+	@test $$(cat $(OUT)/dist/*.whl | wc -c) -lt 1500000 || { echo "the wheel is over 1.5 MB"; exit 1; }
 
 # What is declared in pyproject.toml, each in its lowest version.
 check-floors: BIN := $(VENV)-floors/bin
