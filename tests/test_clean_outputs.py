@@ -48,14 +48,10 @@ def test_masks(lgs, photos, style):
 
 def test_images_that_differ_in_the_suffix_alone_have_masks_of_their_own(lgs, photos):
     Image.fromarray(read(photos / "b.jpg")).save(photos / "a.png")
-    assert lgs("clean", "photos", "-o", "out", "--masks", "out").returncode == 0
-    out = lgs.folder / "out"
-    assert files_below(out) == {
-        f"{name}{suffix}"
-        for name in ("a.jpg", "a.png", "b.jpg", "c.jpg")
-        for suffix in ("", ".png")
-    }
-    assert (out / "a.png.png").read_bytes() != (out / "a.jpg.png").read_bytes()
+    assert lgs("clean", "photos", "-o", "out", "--masks", "masks").returncode == 0
+    masks = lgs.folder / "masks"
+    assert files_below(masks) == {f"{name}.png" for name in ("a.jpg", "a.png", "b.jpg", "c.jpg")}
+    assert (masks / "a.png.png").read_bytes() != (masks / "a.jpg.png").read_bytes()
 
 
 FORMATS = {

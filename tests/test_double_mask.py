@@ -148,7 +148,7 @@ def test_another_model_is_another_result(lgs, tiny_model, tmp_path):
         ),
         (
             ("clean", "in", "-o", "out", "--method", "double-mask", "--model", "in/a.png"),
-            "cannot load in/a.png",
+            "in/a.png: not an .onnx file",
         ),
         (("compare", "in/a.png", "-o", "s.png", "--method", "double-mask"), "needs a model"),
         (
