@@ -124,14 +124,14 @@ def _table(words: tuple[str, ...], rows: list[Row]) -> str:
     lines = [f"[{'.'.join(words)}]"]
     for option, value, place in rows:
         if value is None:
-            lines.append(f"# {flag(option)} = {_placeholder(option)}")
+            lines.append(f"# {flag(option)} = {_shape_of(option)}")
         else:
             # JSON of a text, a number, a truth value or a list of texts is TOML.
             lines.append(f"{flag(option)} = {json.dumps(value)}  # {printable(place)}")
     return "\n".join(lines)
 
 
-def _placeholder(option: click.Option) -> str:
+def _shape_of(option: click.Option) -> str:
     """Say what could stand there, and what holds as long as nothing does."""
     metavar = option.metavar or option.type.name.upper()
     if option.required:
