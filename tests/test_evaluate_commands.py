@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -266,7 +267,8 @@ def test_resume_needs_something_to_continue(tmp_path):
     assert "does not say how it was made" in str(result.exception)
 
 
-def test_results_say_where_they_are_from(tmp_path):
+def test_results_say_where_they_are_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/lgs", "evaluate", "--labels", "my labels.csv"])
     result = run(evaluate, *TABLE)
     told = json.loads(result.stdout)["provenance"]
     assert told["lgs"] == lgs_cli.__version__
@@ -277,7 +279,7 @@ def test_results_say_where_they_are_from(tmp_path):
     assert told["engine"] == f"torch {version('torch')}"
     assert told["libraries"]["numpy"] == version("numpy")
     assert told["seeds"] == {"lavan:patch-size=24,steps=4,seed=3": 3}
-    assert told["command"].startswith("lgs ")
+    assert told["command"] == "lgs evaluate --labels 'my labels.csv'"
     assert datetime.fromisoformat(told["date"]).utcoffset() == timedelta(0)
     result = run(
         tune, *MODEL, "--images", "photos", "--attack", "lavan:patch-size=24,steps=2",
