@@ -123,6 +123,28 @@ def process(job: Job, settings: CleanSettings) -> Result:
         output_mtime = os.stat(job.output).st_mtime_ns
     except Exception as error:
         return failed(job, error, time.perf_counter() - start)
+    return done(job, picture, cleaned, time.perf_counter() - start)._replace(
+        source_size=found[0],
+        source_mtime_ns=found[1],
+        output_mtime_ns=output_mtime,
+        mask_mtime_ns=mask_mtime,
+    )
+
+
+def done(job: Job, picture: Picture, cleaned: CleanedFile, seconds: float) -> Result:
+    """Say what came of an image whose output is written.
+
+    Parameters
+    ----------
+    job : Job
+        The image.
+    picture : Picture
+        What was read.
+    cleaned : CleanedFile
+        What was written.
+    seconds : float
+        What all of it took.
+    """
     return Result(
         job.place,
         job.source,
@@ -136,14 +158,10 @@ def process(job: Job, settings: CleanSettings) -> Result:
         regions=cleaned.regions,
         page=cleaned.page,
         unchanged=cleaned.coverage == 0,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         notes=cleaned.notes,
-        source_size=found[0],
-        source_mtime_ns=found[1],
         output_size=len(cleaned.data),
-        output_mtime_ns=output_mtime,
         mask_size=None if cleaned.mask is None else len(cleaned.mask),
-        mask_mtime_ns=mask_mtime,
     )
 
 

@@ -12,7 +12,7 @@ from lgs_cli.batch.entry import Entry, MaskEntry
 from lgs_cli.batch.job import Job, Result, failed
 from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.outputs import Outputs
-from lgs_cli.batch.pipeline import CleanSettings, clean
+from lgs_cli.batch.pipeline import CleanSettings, clean, done
 from lgs_cli.batch.scan import ScanSettings
 from lgs_cli.errors import UsageError
 from lgs_cli.storage.inputs import Source
@@ -48,24 +48,7 @@ class RemoteCleaning(CleanSettings):
                 store.write(job.mask, cleaned.mask)
         except Exception as error:
             return failed(job, error, time.perf_counter() - start)
-        return Result(
-            job.place,
-            job.source,
-            job.output,
-            job.mask,
-            width=picture.width,
-            height=picture.height,
-            format=cleaned.format,
-            coverage=cleaned.coverage,
-            score=cleaned.score,
-            regions=cleaned.regions,
-            page=cleaned.page,
-            unchanged=cleaned.coverage == 0,
-            seconds=time.perf_counter() - start,
-            notes=cleaned.notes,
-            output_size=len(cleaned.data),
-            mask_size=None if cleaned.mask is None else len(cleaned.mask),
-        )
+        return done(job, picture, cleaned, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
