@@ -7,20 +7,21 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import Field, asdict, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
 
 from lgs_cli.defenses import DEFENSES
 from lgs_cli.defenses.chain import Chain, canonical, parse_chain
-from lgs_cli.defenses.double_mask import DoubleMaskParams
 from lgs_cli.defenses.lgs import LgsParams
 from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.defenses.preprocessing import PRESETS
 from lgs_cli.params import valid_range
 
 if TYPE_CHECKING:
+    from lgs_cli.defenses.double_mask import DoubleMaskParams
+
     Number = click.ParamType[int]
     Text = click.ParamType[str]
     Pair = click.ParamType[tuple[str, str]]
@@ -228,8 +229,8 @@ def chosen_chain(options: dict[str, Any]) -> Chain:
         for step in chain:
             if isinstance(step.params, LocalizeParams):
                 try_detector(step.params)
-            elif isinstance(step.params, DoubleMaskParams):
-                _try_model(step.params)
+            elif step.name == "double-mask":
+                _try_model(cast("DoubleMaskParams", step.params))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     return chain

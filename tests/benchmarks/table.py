@@ -2,7 +2,8 @@
 
 Run from the repository's root, with the optional data (see tests/optional_data.py):
 
-    python tests/benchmarks/table.py [--part lavan] [--network squeezenet1_1] [--count 100]
+    python tests/benchmarks/table.py [--part lavan] [--network squeezenet1_1] [--side 42]
+        [--defense "LGS λ 2.3"] [--count 100]
 
 Each attack is made once, and its images are kept in results/table: run it again to go on where it
 was stopped, or to print. All of it takes days on two cores; a part of one network takes hours. The
@@ -78,6 +79,7 @@ class Run:
     networks: Sequence[str]
     count: int
     defenses: Sequence[DefenseSpec]
+    sides: Sequence[int]
     cache: Path
 
     def victim(self, name: str, backward: str = "auto") -> Victim:
@@ -111,7 +113,7 @@ def crafted(
 
 def lavan(measured: Run) -> Iterator[str]:
     """Attack without knowing the defense: what each one saves."""
-    attacks = [published(side) for side in SIDES]
+    attacks = [published(side) for side in measured.sides]
     for name in measured.networks:
         folder = DATA / "imagenet"
         made = evaluate(
@@ -132,15 +134,15 @@ def bpda(measured: Run) -> Iterator[str]:
         rows: dict[str, list[Share]] = {}
         for defense in measured.defenses:
             victim = measured.victim(name, "identity").behind(defense.chain)
-            for side in SIDES:
+            for side in measured.sides:
                 what = f"LaVAN {side} px through {defense.text}"
                 kept = measured.kept("bpda", name)
                 made = crafted(victim, published(side), images, kept, what, images)
                 reached = victim.predict(made.pixels) == [one.target for one in made.records]
                 rows.setdefault(defense.text, []).append(Share(int(reached.sum()), len(images)))
         yield f"{NETWORKS[name]}: success of LaVAN through each defense, BPDA with the identity\n"
-        yield markdown(["defense", *(f"{side} px" for side in SIDES)], rows)
-        for index, side in enumerate(SIDES):
+        yield markdown(["defense", *(f"{side} px" for side in measured.sides)], rows)
+        for index, side in enumerate(measured.sides):
             shares = {defense: found[index] for defense, found in rows.items()}
             claim = f"{NETWORKS[name]}, BPDA {side} px: LGS resists most"
             yield verdict(claim, shares, best=min)
@@ -228,6 +230,13 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; repeatable")
     parser.add_argument("--network", action="append", choices=NETWORKS, help="only this")
     parser.add_argument("--defense", action="append", choices=DEFENSES, help="only this")
+    parser.add_argument(
+        "--side",
+        action="append",
+        type=int,
+        choices=SIDES,
+        help="only patches of this, in px of 299",
+    )
     parser.add_argument("--count", type=int, default=100, help="photographs (100)")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where attacked images are kept")
     arguments = parser.parse_args()
@@ -240,6 +249,7 @@ def main() -> None:
             replace(parse_defense(DEFENSES[title]), text=title)
             for title in arguments.defense or DEFENSES
         ],
+        arguments.side or SIDES,
         arguments.cache,
     )
     for part in arguments.part or PARTS:
