@@ -23,7 +23,7 @@ from fuzz_report import cut, flip, foreign, nest, number, value
 from lgs_cli.batch import entry
 from lgs_cli.batch.job import Job
 from lgs_cli.batch.manifest import Manifest
-from lgs_cli.batch.orphans import find_orphans, remove_orphan
+from lgs_cli.batch.orphans import Wanted, find_orphans, remove_orphan
 from lgs_cli.batch.outputs import Outputs
 from lgs_cli.batch.pipeline import CleanSettings, process
 from lgs_cli.defenses.chain import parse_chain
@@ -111,7 +111,7 @@ def check(folder: Path, count: int, seed: int) -> collections.Counter[str]:
             for job in jobs:
                 if manifest.knows(job):
                     check_result(manifest, job)
-            for orphan in find_orphans(manifest, outputs, [str(folder / "in")], []):
+            for orphan in find_orphans(manifest, outputs, [str(folder / "in")], Wanted(outputs)):
                 for path, _ in remove_orphan(orphan, outputs, rehearse=True):
                     assert os.path.dirname(os.path.realpath(path)) in (
                         f"{os.path.realpath(folder)}/out", f"{os.path.realpath(folder)}/masks",

@@ -197,6 +197,11 @@ def test_files_of_other_kinds_are_counted_and_named(lgs: Lgs, done: Path) -> Non
     assert "in/y.ico: unsupported" in scanned.stderr
 
 
+def test_a_single_file_of_another_kind_is_counted_in_the_singular(lgs: Lgs, done: Path) -> None:
+    (done / "in" / "x.tga").write_bytes(b"something")
+    assert lgs(*WORDS).stderr.endswith(" s; 1 file of another kind passed over\n")
+
+
 def test_outputs_of_earlier_runs_are_passed_over_with_a_line(lgs: Lgs, done: Path) -> None:
     run = lgs("clean", ".", "-o", "again", "--report", "r.jsonl")
     assert run.returncode == 0

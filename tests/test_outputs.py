@@ -65,7 +65,7 @@ def test_masks_of_one_stem_have_names_of_their_own():
 @pytest.mark.parametrize("folds", [True, False])
 def test_names_that_differ_in_case_clash_where_the_file_system_folds_it(monkeypatch, folds):
     asked = []
-    monkeypatch.setattr(outputs, "_folds_case", lambda path: asked.append(path) or folds)
+    monkeypatch.setattr(outputs, "folds_case", lambda path: asked.append(path) or folds)
     check("a.jpg", "b.jpg")
     assert not asked
     if folds:
@@ -82,7 +82,7 @@ def test_the_probe_for_case_leaves_nothing_behind(here):
     # What this file system does is seen by asking it directly.
     (here / "probe").touch()
     folds = (here / "PROBE").exists()
-    assert outputs._folds_case("out/not/there/yet") is folds
+    assert outputs.folds_case("out/not/there/yet") is folds
     assert sorted(path.name for path in here.iterdir()) == ["in", "probe"]
 
 
@@ -139,7 +139,7 @@ def test_directories_must_be_directories(here):
 
 
 def test_what_cannot_be_read_clashes_with_nothing(monkeypatch):
-    monkeypatch.setattr(outputs, "_folds_case", lambda path: True)
+    monkeypatch.setattr(outputs, "folds_case", lambda path: True)
     bad = [Source("in/", "a.jpg", "a directory, not an image file")]
     Outputs("out", None, "png").check(["in"], [*bad, *sources("a.png")])
 

@@ -88,6 +88,13 @@ class Entry(NamedTuple):
         """Whether the output is what the source gave."""
         return self.error is None and not self.stale and not self.removed
 
+    @property
+    def state(self) -> tuple[object, ...] | None:
+        """What is still the same if nothing has changed; None if the output is not that."""
+        if not self.is_done:
+            return None
+        return self.settings, self.source_size, self.source_mtime_ns, self.output_size
+
     def line(self) -> bytes:
         """Write it as JSON on a line of its own, ASCII only; what is not there is left out."""
         values = self._asdict().items()

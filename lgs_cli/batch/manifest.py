@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from lgs_cli.batch import entry
 from lgs_cli.batch.entry import Entry, MaskEntry
+from lgs_cli.batch.index import Index, key_of
 from lgs_cli.batch.job import Job, Result
 from lgs_cli.batch.outputs import old_mask_name
 from lgs_cli.batch.pipeline import CleanSettings
@@ -58,8 +59,8 @@ class Manifest:
         self._digest = settings.digest()
         self._file = -1
         self._is_locked = False
-        # Hash of an output to its line, see _packed: entries themselves would fill the memory.
-        self._lines: dict[int, int] = {}
+        # Key of an output to its line, see _packed: entries themselves would fill the memory.
+        self._lines = Index()
 
     def open(self, *, wait: bool) -> None:
         """Lock the directory for this run, and read what is there.
@@ -109,6 +110,7 @@ class Manifest:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+        self._lines.close()
 
     @property
     def warning(self) -> str | None:
@@ -132,23 +134,24 @@ class Manifest:
 
     def _read(self, file: int) -> bool:
         """Find the last line of each output; say whether there are others."""
-        superfluous = False
+        count = 0
         self.foreign = 0
-        self._lines = {}
+        self._lines.close()
+        self._lines = Index()
         for offset, line in lines_of(file):
+            count += 1
             is_whole = line.endswith(b"\n")
             known = entry.read(line) if is_whole else None
             if known is None:
-                superfluous = True
                 self.foreign += is_whole and line != b"\n"  # which separates what is put together
                 continue
             self.is_old = self.is_old or known.source is None
-            key = hash(known.output)
-            superfluous = superfluous or key in self._lines or known.removed
-            self._lines[key] = self._packed(offset, line, known)
+            key = key_of(known.output)
             if known.removed:
                 del self._lines[key]
-        return superfluous
+            else:
+                self._lines[key] = self._packed(offset, line, known)
+        return count > len(self._lines)
 
     def _packed(self, offset: int, line: bytes, known: Entry) -> int:
         """Pack where a line is and what is compared most often; a million tuples take 100 MB more.
@@ -158,7 +161,7 @@ class Manifest:
         """
         place = offset << 20 | len(line)
         mask = None if known.mask is None else (known.mask.style, known.mask.size)
-        return place | _word(_state(known)) << 64 | _word(mask) << 128
+        return place | _word(known.state) << 64 | _word(mask) << 128
 
     def _line(self, packed: int) -> bytes:
         return os.pread(self._file, packed & LONGEST, (packed & _WORD) >> 20)
@@ -169,7 +172,7 @@ class Manifest:
         file = open_record(self._temporary, os.O_RDWR | os.O_APPEND)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            moved: dict[int, int] = {}
+            moved = Index()
             end = 0
             with open(file, "wb", closefd=False) as lines:
                 for key, packed in self._lines.items():
@@ -184,12 +187,13 @@ class Manifest:
                 os.unlink(self._temporary)
             raise
         os.close(self._file)
+        self._lines.close()
         self._file, self._lines = file, moved
 
     def knows(self, job: Job) -> bool:
         """Say whether anything is recorded of an image."""
         assert job.output is not None
-        return hash(job.output.removeprefix(self._directory)) in self._lines
+        return key_of(job.output.removeprefix(self._directory)) in self._lines
 
     def is_current(self, job: Job) -> bool:
         """Say whether nothing has changed since an image was done.
@@ -206,7 +210,7 @@ class Manifest:
             output, and the mask if one is asked for, are there in their full size.
         """
         assert job.output is not None
-        packed = self._lines.get(hash(job.output.removeprefix(self._directory)))
+        packed = self._lines.get(key_of(job.output.removeprefix(self._directory)))
         if packed is None:
             return False
         try:
@@ -291,7 +295,7 @@ class Manifest:
         """Give what is recorded of an image."""
         assert job.output is not None
         output = job.output.removeprefix(self._directory)
-        packed = self._lines.get(hash(output))
+        packed = self._lines.get(key_of(output))
         known = None if packed is None else entry.read(self._line(packed))
         return known if known is not None and known.output == output else None
 
@@ -384,13 +388,6 @@ class Manifest:
             append(self._file, known.line())
         except OSError as error:
             raise self._refusal(error) from error
-
-
-def _state(known: Entry) -> object:
-    """Give what is_current compares; None if the image is not done."""
-    if not known.is_done:
-        return None
-    return known.settings, known.source_size, known.source_mtime_ns, known.output_size
 
 
 def _word(state: object) -> int:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from lgs_cli.batch.entry import Entry
+from lgs_cli.batch.index import Index, key_of
 from lgs_cli.batch.job import Job
 from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.outputs import Outputs, mask_name
@@ -13,11 +14,52 @@ from lgs_cli.storage import remove_unchanged
 from lgs_cli.storage.inputs import Source
 
 
+class Wanted:
+    """The outputs that the sources of a run have.
+
+    Parameters
+    ----------
+    outputs : Outputs
+        The places of outputs.
+    """
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self._all = Index()
+        self._pairs = Index()
+
+    def note(self, source: Source) -> Source:
+        """Take note of a source, and give it back."""
+        output = self._outputs.of(source)[0]
+        self._all[key_of(output)] = 0
+        if source.problem is None:
+            self._pairs[_pair(os.path.abspath(source.path), output)] = 0
+        return source
+
+    def __contains__(self, output: str) -> bool:
+        """Say whether a source has this output."""
+        return key_of(output) in self._all
+
+    def has(self, source: str, output: str | None) -> bool:
+        """Say whether the source of this absolute path has this output."""
+        return output is not None and _pair(source, output) in self._pairs
+
+    def close(self) -> None:
+        """Forget all."""
+        self._all.close()
+        self._pairs.close()
+
+
+def _pair(source: str, output: str) -> int:
+    folder, name = os.path.split(output)
+    return key_of(f"{folder}\0{source}\0{name}")
+
+
 def find_orphans(
     manifest: Manifest,
     outputs: Outputs,
     inputs: Iterable[str],
-    sources: Iterable[Source],
+    wanted: Wanted,
     *,
     rehearse: bool = False,
 ) -> Iterator[Entry]:
@@ -34,8 +76,8 @@ def find_orphans(
         The places of outputs.
     inputs : iterable of str
         The inputs as the user gave them.
-    sources : iterable of Source
-        What they hold now.
+    wanted : Wanted
+        The outputs of what they hold now.
     rehearse : bool
         Whether nothing was cleaned: then what would be cleaned counts as if it were.
 
@@ -49,18 +91,10 @@ def find_orphans(
     walked = tuple(
         os.path.join(os.path.abspath(path), "") for path in inputs if os.path.isdir(path)
     )
-    # Hashes, because the paths themselves would fill the memory.
-    wanted: set[int] = set()
-    pairs: set[int] = set()
-    for source in sources:
-        output = outputs.of(source)[0]
-        wanted.add(hash(output))
-        if source.problem is None:
-            pairs.add(hash((os.path.abspath(source.path), output)))
     for known in manifest.entries():
         if known.source is None or not known.source.startswith(walked):
             continue
-        if hash(os.path.join(outputs.directory, known.output)) in wanted:
+        if os.path.join(outputs.directory, known.output) in wanted:
             continue
         if _is_gone(known.source):
             yield known
@@ -68,7 +102,7 @@ def find_orphans(
         suffix = os.path.splitext(known.source)[1]
         named = Source("", os.path.splitext(known.output)[0] + suffix)
         job = Job(0, known.source, outputs.of(named)[0])
-        if hash((known.source, job.output)) not in pairs:
+        if not wanted.has(known.source, job.output):
             continue
         is_ready = manifest.why_hopeless(job) is None if rehearse else manifest.is_current(job)
         if is_ready:

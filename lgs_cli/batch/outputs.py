@@ -199,7 +199,7 @@ class Outputs:
                 fold = hash(path.casefold())
                 if fold in folded:
                     if folds is None:
-                        folds = _folds_case(self.directory)
+                        folds = folds_case(self.directory)
                     if folds:
                         raise self._clash(path, sources, str.casefold)
                 folded.add(fold)
@@ -267,8 +267,11 @@ class _RealPaths:
         return real + path[end:]
 
 
-def _folds_case(directory: str) -> bool:
-    """Say whether the file system of a directory takes ``A`` and ``a`` for one name."""
+def folds_case(directory: str) -> bool:
+    """Say whether the file system of a directory takes ``A`` and ``a`` for one name.
+
+    A file is made there, and removed.
+    """
     directory = _nearest_existing(directory)
     import tempfile  # takes longer to load than all of this file, and is seldom needed
 

@@ -15,9 +15,9 @@ from typing import IO
 from lgs_cli.errors import LgsError, LockedError
 from lgs_cli.wording import printable
 
-# Bytes of a line, and of a file. Twenty million images are some 8 GB.
+# Bytes of a line, and of a file. A hundred million images are some 40 GB.
 LONGEST = (1 << 20) - 1
-_LARGEST = 16 << 30
+_LARGEST = 64 << 30
 
 
 def open_record(path: str, flags: int) -> int:

@@ -65,9 +65,9 @@ class Shard:
         digest = hashlib.blake2b(stem, digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.number - 1
 
-    def part_of(self, sources: Iterable[Source]) -> list[Source]:
-        """Keep the sources that belong to this part, in their order."""
-        return [source for source in sources if self.holds(source.relative)]
+    def part_of(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Give the sources that belong to this part, in their order."""
+        return (source for source in sources if self.holds(source.relative))
 
 
 class SharedManifest(Manifest):

@@ -6,23 +6,24 @@ import contextlib
 import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lgs_cli.commands.configuration import command_line
-from lgs_cli.commands.progress import Progress
+from lgs_cli.commands.progress import Amount, Progress
 from lgs_cli.commands.report_file import ReportFile
-from lgs_cli.commands.run_options import allowed_failures, listed, say_folders, selection_of
+from lgs_cli.commands.run_inputs import Inputs, first_inputs_of, inputs_of, sources_of
+from lgs_cli.commands.run_options import allowed_failures, say_folders
 from lgs_cli.errors import ImageError, UsageError
 from lgs_cli.report.records import CleanLines
 from lgs_cli.report.summary import CleanCounts, describe_result
-from lgs_cli.storage.missing import no_images
 from lgs_cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from lgs_cli.batch.job import Result
     from lgs_cli.batch.manifest import Manifest
+    from lgs_cli.batch.orphans import Wanted
     from lgs_cli.batch.outputs import Outputs
     from lgs_cli.batch.pipeline import CleanSettings
     from lgs_cli.batch.run import Skip
@@ -126,64 +127,9 @@ def clean_directory(
     from lgs_cli.batch.shards import SharedManifest
 
     outputs = Outputs(output, options["masks"], settings.format)
-    found = inputs_of(inputs, options, outputs.directories)
+    found = first_inputs_of(inputs, options, outputs, report_paths(options))
     manifest = SharedManifest(output, settings, options["shard"])
     return clean_sources(found, outputs, settings, manifest, options)
-
-
-class Inputs(NamedTuple):
-    """What a run reads.
-
-    Attributes
-    ----------
-    given : sequence of str
-        As the user gave them.
-    sources : list of Source
-        The images, at least one.
-    passed_over : PassedOver
-        What else is there.
-    """
-
-    given: Sequence[str]
-    sources: list[Source]
-    passed_over: PassedOver
-
-
-def inputs_of(inputs: Sequence[str], options: dict[str, Any], never: Iterable[str]) -> Inputs:
-    """List the images of a run.
-
-    Parameters
-    ----------
-    inputs : sequence of str
-        As the user gave them.
-    options : dict
-        The command's.
-    never : iterable of str
-        Directories that are never walked.
-
-    Returns
-    -------
-    Inputs
-        The images, and what was passed over.
-
-    Raises
-    ------
-    UsageError
-        If nothing is given, or what is given does not exist.
-    NoImagesError
-        If there is no image.
-    """
-    from lgs_cli.storage.inputs import PassedOver, find
-
-    more = listed(options["files_from"], options["null"])
-    if not inputs and options["files_from"] is None:
-        raise UsageError("nothing to clean: name files or directories, or --files-from FILE")
-    passed_over = PassedOver()
-    sources = list(find(inputs, more, selection_of(options), never, passed_over))
-    if not sources:
-        say_folders(passed_over, options)
-        raise no_images([*inputs, *more], bool(options["include"] or options["exclude"]))
-    return Inputs(inputs, sources, passed_over)
 
 
 def clean_sources(
@@ -196,35 +142,47 @@ def clean_sources(
     """Clean images, wherever they are and go; the options are the command's."""
     from lgs_cli.batch.run import clean_all
 
-    sources = found.sources
-    outputs.check(found.given, sources, report_paths(options), write=not options["dry_run"])
-    say_folders(found.passed_over, options)
     # All shards check all images, so that none begins what another refuses.
-    part = sources if options["shard"] is None else options["shard"].part_of(sources)
+    outputs.check(found.given, found.sources, report_paths(options), write=not options["dry_run"])
     with contextlib.ExitStack() as stack:
+        stack.callback(found.passed_over.close)
         stack.callback(manifest.close)
+        say_folders(found.passed_over, options)
+        wanted = _wanted(outputs, stack) if options["delete"] else None
         if options["dry_run"]:
             manifest.peek()
             _warn(manifest)
-            _rehearse(part, outputs, manifest, skip_of(options))
-            if options["delete"]:
-                _remove_orphans(found, outputs, manifest, options)
+            sources = sources_of(found, wanted, options)
+            _rehearse(sources, outputs, manifest, skip_of(options))
+            say_folders(found.passed_over, options)
+            if wanted is not None:
+                _remove_orphans(found.given, wanted, outputs, manifest, options)
             return 0
         if not manifest.exists:
+            if found.guard is not None:
+                found.guard.spares_strangers = True
             try:
-                outputs.refuse_strangers(found.given, sources)
+                outputs.refuse_strangers(found.given, found.sources)
             except UsageError:
                 if not manifest.exists:  # else they are outputs of a shard that has just begun
                     raise
-        outputs.prepare(sources)
+        outputs.prepare(found.sources)
         manifest.open(wait=options["wait"])
         _warn(manifest)
         lines = stack.enter_context(report_file(settings, options))
-        results = clean_all(part, outputs, settings, limits_of(options), manifest, skip_of(options))
-        counts = follow(results, len(part), lines, options, found.passed_over)
-        if options["delete"]:
-            _remove_orphans(found, outputs, manifest, options)
+        sources = sources_of(found, wanted, options)
+        limits, skip = limits_of(options), skip_of(options)
+        results = clean_all(sources, outputs, settings, limits, manifest, skip)
+        counts = follow(results, sources, lines, options, found.passed_over)
+        if wanted is not None:
+            _remove_orphans(found.given, wanted, outputs, manifest, options)
         return counts.exit_code
+
+
+def _wanted(outputs: Outputs, stack: contextlib.ExitStack) -> Wanted:
+    from lgs_cli.batch.orphans import Wanted
+
+    return stack.enter_context(contextlib.closing(Wanted(outputs)))
 
 
 def skip_of(options: dict[str, Any]) -> Skip:
@@ -240,14 +198,18 @@ def _warn(manifest: Manifest) -> None:
 
 
 def _remove_orphans(
-    found: Inputs, outputs: Outputs, manifest: Manifest, options: dict[str, Any]
+    given: Sequence[str],
+    wanted: Wanted,
+    outputs: Outputs,
+    manifest: Manifest,
+    options: dict[str, Any],
 ) -> None:
     """Remove outputs that no source has any more, or say which would be removed."""
     from lgs_cli.batch.orphans import find_orphans, remove_orphan
 
     rehearse = options["dry_run"]
     removed = 0
-    for known in find_orphans(manifest, outputs, found.given, found.sources, rehearse=rehearse):
+    for known in find_orphans(manifest, outputs, given, wanted, rehearse=rehearse):
         is_left = False
         for path, is_ours in remove_orphan(known, outputs, rehearse=rehearse):
             removed += is_ours
@@ -281,6 +243,8 @@ def report_paths(options: dict[str, Any]) -> list[str]:
     path = options["report"]
     if path in (None, "-"):
         return []
+    if os.path.isdir(path):
+        raise UsageError(f"--report {printable(path)}: is a directory")
     directory = os.path.dirname(path)
     if directory and not os.path.isdir(directory):
         there_is = f"there is no directory {printable(directory)}; make it first"
@@ -301,7 +265,7 @@ def report_file(settings: CleanSettings, options: dict[str, Any]) -> Iterator[Re
 
 def follow(
     results: Generator[Result],
-    total: int | None,
+    amount: Amount | int | None,
     lines: ReportFile | None,
     options: dict[str, Any],
     passed_over: PassedOver | None = None,
@@ -312,8 +276,8 @@ def follow(
     ----------
     results : generator of Result
         As they come; is closed.
-    total : int or None
-        How many come; None if nobody knows.
+    amount : Amount, int or None
+        How many come; None if nobody will know.
     lines : ReportFile or None
         Gets each of them.
     options : dict
@@ -332,9 +296,23 @@ def follow(
         If a failure ends the run.
     """
     others = [] if passed_over is None else passed_over.files
-    report = CleanCounts(other_kinds=len(others))
-    progress = Progress(report, total, quiet=options["quiet"], form=options["progress"])
-    with contextlib.closing(results), progress:
+    report = CleanCounts()
+    progress = Progress(
+        report,
+        amount,
+        quiet=options["quiet"],
+        form=options["progress"],
+        cluster=options["cluster"],
+    )
+    with contextlib.closing(results), progress, contextlib.ExitStack() as stack:
+
+        @stack.callback  # when the run ends, however it does
+        def finish() -> None:
+            report.other_kinds = len(others)
+            if passed_over is not None:
+                progress.clear()
+                say_folders(passed_over, options)
+
         for result in progress.follow(results, allowed_failures(options)):
             if lines is not None:
                 lines.add(result)
@@ -344,7 +322,10 @@ def follow(
             from lgs_cli.batch.job import Result
 
             result = Result(
-                (total or 0) + number, path, status="unsupported", error="a file of another kind"
+                (progress.total or 0) + number,
+                path,
+                status="unsupported",
+                error="a file of another kind",
             )
             if lines is not None:
                 lines.add(result)
@@ -353,7 +334,7 @@ def follow(
     return report
 
 
-def _rehearse(sources: Sequence[Source], outputs: Outputs, manifest: Manifest, skip: Skip) -> None:
+def _rehearse(sources: Iterable[Source], outputs: Outputs, manifest: Manifest, skip: Skip) -> None:
     """Say what a run would do."""
     for source in sources:
         path, job = printable(source.path), outputs.job(0, source)

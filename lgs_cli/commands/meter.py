@@ -30,7 +30,9 @@ class Meter:
     """Counts of what is done, shown while it is entered.
 
     A JSON object has the keys ``event`` (``"progress"``), ``what`` (what is being done), ``done``,
-    ``total`` (null if unknown), ``unit``, ``seconds`` and ``seconds_left`` (null if unknown).
+    ``total`` (null if unknown), ``found`` (so far; null if unknown), ``unit``, ``seconds`` and
+    ``seconds_left`` (null if unknown); on a cluster also ``workers`` and
+    ``images_per_second_and_worker``.
 
     Parameters
     ----------
@@ -44,13 +46,14 @@ class Meter:
 
     def __init__(self, unit: str, total: int | None, form: str = "auto") -> None:
         self._unit = unit
-        self._total = total
+        self._total = self._found = total
         self._json = form == "json"
         self._done = self._first = 0
         self._what = ""
         self._start = time.monotonic()
         self._said = -_PAUSE
         self._told: tuple[str, int] | None = None
+        self._facts: dict[str, object] = {}
         self._bar: tqdm[NoReturn] | None = None
         if form == "auto" and sys.stderr.isatty():
             from tqdm import tqdm
@@ -73,13 +76,23 @@ class Meter:
         done : int
             How many are done already; they say nothing about the pace.
         """
-        self._what, self._total, self._done, self._first = what, total, done, done
+        self._what, self._done, self._first = what, done, done
+        self._total = self._found = total
         self._start = time.monotonic()
         if self._bar is not None:
             self._bar.reset(total)
             self._bar.n = self._bar.initial = done
             self._bar.set_description(what)
         self._tell()
+
+    def expect(self, found: int, total: int | None) -> None:
+        """Say how many there are so far, and in all if that is known by now."""
+        if self._bar is not None and total != self._total:
+            self._bar.total = total
+            self._bar.set_postfix_str("", refresh=False)
+        elif self._bar is not None and total is None:
+            self._bar.set_postfix_str(f"{found:,} found", refresh=False)
+        self._found, self._total = found, total
 
     def advance(self, count: int = 1) -> None:
         """Count some more."""
@@ -92,6 +105,10 @@ class Meter:
         """Show a few words behind the bar."""
         if self._bar is not None:
             self._bar.set_postfix_str(text)
+
+    def tell_also(self, facts: dict[str, object]) -> None:
+        """Add these keys and values to each JSON object from now on."""
+        self._facts = facts
 
     def clear(self) -> None:
         """Make room for a line; the bar comes back with the next count."""
@@ -122,8 +139,10 @@ class Meter:
             "what": self._what,
             "done": self._done,
             "total": self._total,
+            "found": self._found,
             "unit": self._unit,
             "seconds": round(spent, 1),
             "seconds_left": left,
+            **self._facts,
         }
         click.echo(json.dumps(record), err=True)

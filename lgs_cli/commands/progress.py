@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Protocol, Self
 import click
 
 from lgs_cli.commands.meter import Meter
+from lgs_cli.commands.throughput import Throughput
 from lgs_cli.errors import LgsError
 from lgs_cli.report.summary import describe_result
 from lgs_cli.wording import counted
 
 if TYPE_CHECKING:
     from lgs_cli.batch.job import Result
+    from lgs_cli.batch.workers import Cluster
 
 
 class Counts(Protocol):
@@ -39,6 +41,20 @@ class Counts(Protocol):
         ...
 
 
+class Amount(Protocol):
+    """How many images a run has, which may find them while it works."""
+
+    @property
+    def count(self) -> int:
+        """Those found so far."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """All of them; None as long as nobody knows."""
+        ...
+
+
 class Progress:
     """A progress bar while it is entered, then the summary.
 
@@ -46,22 +62,38 @@ class Progress:
     ----------
     counts : Counts
         What the summary says.
-    total : int or None
-        The images of the run; None if nobody knows.
+    amount : Amount, int or None
+        The images of the run; None if nobody will know.
     quiet : bool
         Whether to show neither.
     form : str
         One of `meter.FORMS`. JSON is also told if `quiet`.
+    cluster : Cluster, optional
+        What does the images: how much each of its workers does is shown as well.
     """
 
     def __init__(
-        self, counts: Counts, total: int | None, *, quiet: bool, form: str = "auto"
+        self,
+        counts: Counts,
+        amount: Amount | int | None,
+        *,
+        quiet: bool,
+        form: str = "auto",
+        cluster: Cluster | None = None,
     ) -> None:
         self._counts = counts
-        self._total = total
+        self._amount = amount
         self._quiet = quiet
         self._start = time.perf_counter()
-        self._meter = Meter("image", total, "none" if quiet and form == "auto" else form)
+        self._meter = Meter("image", self.total, "none" if quiet and form == "auto" else form)
+        self._throughput = None if cluster is None else Throughput(cluster)
+
+    @property
+    def total(self) -> int | None:
+        """The images of the run, if that is known by now."""
+        if self._amount is None or isinstance(self._amount, int):
+            return self._amount
+        return self._amount.total
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +133,12 @@ class Progress:
             if result.status == "failed" and not result.fatal:
                 self.say(f"lgs: {describe_result(result)}")
             yield result
+            if self._amount is not None and not isinstance(self._amount, int):
+                self._meter.expect(self._amount.count, self._amount.total)
+            if self._throughput is not None:
+                self._throughput.add(result)
+                self._meter.note(self._throughput.text())
+                self._meter.tell_also(self._throughput.facts())
             self._meter.advance()
             if result.fatal:
                 raise LgsError(f"stopped: {result.error}")
@@ -109,8 +147,20 @@ class Progress:
 
     def __exit__(self, *exception: object) -> None:
         self._meter.__exit__(*exception)
-        if not self._quiet:
-            seconds = time.perf_counter() - self._start
-            missing = 0 if self._total is None else self._total - self._counts.total
-            end = f"; {missing:,} not reached" if missing else ""
-            click.echo(f"{self._counts.summary(seconds)}{end}", err=True)
+        if self._quiet:
+            return
+        seconds = time.perf_counter() - self._start
+        summary = f"{self._counts.summary(seconds)}{self._rest()}"
+        if isinstance(exception[1], LgsError):
+            exception[1].add_note(summary)  # is printed below the error, and not before it
+        else:
+            click.echo(summary, err=True)
+
+    def _rest(self) -> str:
+        """Say how many images a run that was cut short has left."""
+        amount = self._amount
+        if amount is None:
+            return ""
+        missing = (amount if isinstance(amount, int) else amount.count) - self._counts.total
+        more = "" if self.total is not None else " or more"
+        return f"; {missing:,}{more} not reached" if missing else ""

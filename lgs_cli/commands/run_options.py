@@ -53,7 +53,8 @@ _WORKERS = (
         "--max-pixels", type=click.IntRange(min=1), default=MAX_PIXELS, show_default=True,
         metavar="N",
         help="Larger images fail, unread: those of more pixels over all frames, of more than "
-        "10,000 frames or 50,000 chunks. A pixel takes 13 bytes of memory, of 16-bit RGBA 36.",
+        "10,000 frames or 50,000 chunks. A pixel takes 10 bytes of memory as JPEG, PNG or "
+        "TIFF, of 16-bit RGBA 30; in other formats up to 50.",
     ),
     click.option(
         "--timeout", type=click.FloatRange(0, 10_000_000, min_open=True), metavar="SECONDS",
@@ -105,10 +106,12 @@ def selection_of(options: dict[str, Any]) -> Selection:
 
 
 def say_folders(passed_over: PassedOver, options: dict[str, Any]) -> None:
-    """Name the directories that were not walked because they hold outputs."""
+    """Name the directories that were not walked because they hold outputs; each only once."""
+    new = passed_over.folders[passed_over.said :]
+    passed_over.said += len(new)
     if options["quiet"]:
         return
-    folders = listing([printable(folder) for folder in passed_over.folders], _MOST_FOLDERS)
+    folders = listing([printable(folder) for folder in new], _MOST_FOLDERS)
     if folders:
         click.echo(
             f"lgs: outputs of lgs passed over: {folders}; --include-outputs takes them too",

@@ -13,12 +13,12 @@ import click
 
 from lgs_cli.commands.cleaning import (
     follow,
-    inputs_of,
     limits_of,
     report_file,
     report_paths,
     skip_of,
 )
+from lgs_cli.commands.run_inputs import inputs_of
 from lgs_cli.errors import LgsError, NoImagesError, UsageError
 from lgs_cli.signals import Stopped
 

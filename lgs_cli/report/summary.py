@@ -61,7 +61,8 @@ class CleanCounts:
 
 
 def _other_kinds(number: int) -> str:
-    return f"; {counted(number, 'file')} of other kinds passed over" if number else ""
+    kinds = "another kind" if number == 1 else "other kinds"
+    return f"; {counted(number, 'file')} of {kinds} passed over" if number else ""
 
 
 def describe_result(result: Result) -> str:

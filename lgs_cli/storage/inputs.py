@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from lgs_cli.formats import SUFFIXES
 from lgs_cli.storage.missing import missing
+from lgs_cli.storage.spool import Spool
 
 # The record that a run leaves in each directory that it writes to.
 MANIFEST = ".lgs-manifest.jsonl"
@@ -88,14 +89,22 @@ class PassedOver:
 
     Attributes
     ----------
-    files : list of str
+    files : list of str or Spool
         Files of other kinds, unless `include` or `exclude` says that they are not wanted.
     folders : list of str
         Directories that hold outputs of an earlier run.
+    said : int
+        How many of these the user has been told of.
     """
 
-    files: list[str] = field(default_factory=list)
+    files: list[str] | Spool = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
+    said: int = 0
+
+    def close(self) -> None:
+        """Forget the files."""
+        if isinstance(self.files, Spool):
+            self.files.close()
 
 
 def _normal(patterns: tuple[str, ...]) -> tuple[str, ...]:
