@@ -46,6 +46,8 @@ def run() -> int:
         code = end.code if _COMPLETION in os.environ else 128 + signal.SIGPIPE
     except LgsError as error:
         click.echo(f"lgs: {printable(str(error))}", err=True)
+        for note in getattr(error, "__notes__", ()):
+            click.echo(note, err=True)
         code = error.exit_code
     except ImportError as error:
         click.echo(f"lgs: {missing_library(error)}", err=True)

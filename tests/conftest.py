@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+import s3
 from image_files import animation, pillow, png_by_hand, written_by_tifffile
 from onnx_by_hand import channel_means
 from PIL import Image
@@ -117,3 +118,27 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """The URL of a server that speaks S3."""
+    pytest.importorskip("moto", reason="needs moto[server]")
+    pytest.importorskip("s3fs", reason="needs s3fs")
+    with s3.server(tmp_path_factory.mktemp("moto")) as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_server, lgs, request):
+    """A bucket of the test's own, which the command line finds too."""
+    s3.Proxy.reset()
+    lgs.environment.update(
+        AWS_ACCESS_KEY_ID="testing",
+        AWS_SECRET_ACCESS_KEY="testing",
+        AWS_DEFAULT_REGION="us-east-1",
+        AWS_ENDPOINT_URL=s3_server,
+        FSSPEC_S3_ENDPOINT_URL=s3_server,
+    )
+    yield s3.Bucket(s3_server, f"bucket-{abs(hash(request.node.nodeid)) % 10**9}")
+    s3.Proxy.reset()

@@ -187,7 +187,9 @@ def test_failures_end_the_run(
     assert run.returncode == 1
     assert run.stderr.count("the worker died") == printed
     noun = "1 failure" if printed == 1 else f"{printed} failures"
-    assert run.stderr.splitlines()[-1] == f"lgs: stopped after {noun}"
+    end, summary = run.stderr.splitlines()[-2:]
+    assert end == f"lgs: stopped after {noun}"
+    assert f" {printed} failed" in summary
 
 
 def test_max_failures_allows_as_many(lgs: Lgs, tmp_path: Path) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import os
-import socket
-import threading
 import time
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from folders import image, images, leftovers, report, tree
-from shell import until
+from s3 import Proxy
 
 from lgs_cli.errors import ImageError, LgsError, StorageError, UsageError
 from lgs_cli.storage.inputs import Selection
@@ -52,6 +47,26 @@ def test_a_store_lists_what_was_written(memory):
     assert (before.size, after.size) == (5, 5)
     assert before.tag != after.tag
     assert store.find_one("memory://bucket/b") is None
+
+
+def test_objects_side_by_side_are_looked_up_by_one_listing(memory, monkeypatch):
+    names = ["a/1.tar", "a/2.tar", "b/3.tar"]
+    for number, name in enumerate(names):
+        store.write(f"memory://bucket/{name}", bytes(number + 1))
+    store.write("memory://bucket/a/2.tar.d/4.tar", b"x")
+    urls = [f"memory://bucket/{name}" for name in (*names, "a/9.tar", "c/1.tar")]
+    found = store.look_up(urls)
+    assert {url: one.size for url, one in found.items()} == dict(
+        zip(urls[:3], (1, 2, 3), strict=True)
+    )
+    assert store.look_up(urls[:1]) == {urls[0]: found[urls[0]]}
+    listings = []
+    ls = type(memory).ls
+    monkeypatch.setattr(
+        type(memory), "ls", lambda self, path, **kw: listings.append(path) or ls(self, path, **kw)
+    )
+    store.look_up(urls[:2])
+    assert len(listings) == 1
 
 
 @pytest.mark.parametrize(
@@ -115,126 +130,6 @@ def test_without_fsspec(lgs, tmp_path):
     run = lgs("clean", "s3://bucket/in", "-o", "out")
     assert run.returncode == 2
     assert run.stderr == "lgs: s3:// needs fsspec: pip install 'lgs-cli[remote]'\n"
-
-
-class Proxy(BaseHTTPRequestHandler):
-    """Pass requests on to the S3 server, or do what a server should not."""
-
-    upstream = ("", 0)
-    # Method and a part of the path to what is to come, and how often.
-    faults: dict[tuple[str, str], list[int]] = {}  # noqa: RUF012
-    delays: dict[tuple[str, str], float] = {}  # noqa: RUF012
-    protocol_version = "HTTP/1.1"
-
-    def handle_any(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        for (method, part), codes in Proxy.faults.items():
-            if method == self.command and part in self.path and codes:
-                self.send_response(codes.pop(0) if len(codes) > 1 or codes[0] != 403 else 403)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-        for (method, part), seconds in Proxy.delays.items():
-            if method == self.command and part in self.path:
-                time.sleep(seconds)
-        connection = HTTPConnection(*Proxy.upstream)
-        with contextlib.closing(connection):
-            connection.request(self.command, self.path, body, dict(self.headers))
-            answer = connection.getresponse()
-            data = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("content-length", "transfer-encoding", "connection"):
-                    self.send_header(name, value)
-            length = answer.getheader("Content-Length") if self.command == "HEAD" else None
-            self.send_header("Content-Length", length or str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815
-
-    def log_message(self, *words: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def s3_server(tmp_path_factory):
-    """A server process that speaks S3, behind a proxy that can be told to fail."""
-    import subprocess
-    import sys
-
-    pytest.importorskip("moto", reason="needs moto[server]")
-    pytest.importorskip("s3fs")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = open(tmp_path_factory.mktemp("moto") / "log", "wb")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=log, stderr=log,
-    )  # fmt: skip
-
-    def answers():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return True
-        return False
-
-    until(answers)
-    Proxy.upstream = ("127.0.0.1", port)
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{proxy.server_port}"
-    proxy.shutdown()
-    proxy.server_close()
-    server.kill()
-    server.wait()
-    log.close()
-
-
-class Bucket:
-    """Objects of one test, read and written past lgs."""
-
-    def __init__(self, url: str, name: str) -> None:
-        import s3fs
-
-        self.name = name
-        self._system = s3fs.S3FileSystem(
-            key="testing", secret="testing", endpoint_url=url, skip_instance_cache=True
-        )
-        self._system.mkdir(name)
-
-    def put(self, folder: Path, prefix: str) -> None:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                name = f"{self.name}/{prefix}/{path.relative_to(folder)}"
-                self._system.pipe_file(name, path.read_bytes())
-
-    def tree(self, prefix: str) -> dict[str, bytes]:
-        self._system.invalidate_cache()
-        root = f"{self.name}/{prefix}/"
-        return {
-            name[len(root) :]: self._system.cat_file(name)
-            for name in sorted(self._system.find(root))
-            if ".lgs-" not in name
-        }
-
-    def delete(self, name: str) -> None:
-        self._system.rm_file(f"{self.name}/{name}")
-
-
-@pytest.fixture
-def bucket(s3_server, lgs, request):
-    Proxy.faults, Proxy.delays = {}, {}
-    lgs.environment.update(
-        AWS_ACCESS_KEY_ID="testing",
-        AWS_SECRET_ACCESS_KEY="testing",
-        AWS_DEFAULT_REGION="us-east-1",
-        AWS_ENDPOINT_URL=s3_server,
-        FSSPEC_S3_ENDPOINT_URL=s3_server,
-    )
-    name = f"bucket-{abs(hash(request.node.name)) % 10**9}"
-    yield Bucket(s3_server, name)
-    Proxy.faults, Proxy.delays = {}, {}
 
 
 def test_from_bucket_to_bucket(lgs, tmp_path, bucket, photos):
@@ -411,6 +306,13 @@ def test_errors_say_which_kind(memory, monkeypatch):
     refuse(OSError("Internal Error"))
     with pytest.raises(ImageError, match="cannot write: Internal Error"):
         store.write("memory://b/a.png", b"x")
+
+    def get_file(*words, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(memory), "get_file", get_file)
+    with pytest.raises(StorageError, match="cannot write into /here: no space left on device"):
+        store.download("memory://b/a.tar", "/here/archive.tar")
 
     def find(*words, **options):
         raise PermissionError("Access Denied")

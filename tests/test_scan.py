@@ -455,7 +455,7 @@ def test_failures_end_the_scan_at_the_same_image(scan, tmp_path, jobs, option, f
     assert run.returncode == 1
     assert len(run.stdout.splitlines()) == failed
     noun = "1 failure" if failed == 1 else f"{failed} failures"
-    assert run.stderr.splitlines()[-1] == f"lgs: stopped after {noun}"
+    assert run.stderr.splitlines()[-2] == f"lgs: stopped after {noun}"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

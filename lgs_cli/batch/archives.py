@@ -1,15 +1,10 @@
-"""Archives of images: each is cleaned image by image, and written whole or not at all.
-
-The images become files in a hidden directory beside the output, and plain jobs: what guards a run
-over files guards them too.
-"""
+"""Runs over archives of images: each is cleaned image by image, and written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import os
-import shutil
 import stat
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -17,43 +12,63 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from lgs_cli.batch import engines
-from lgs_cli.batch.job import Job, Result, failed
+from lgs_cli.batch.job import Job, Result, Work, failed
 from lgs_cli.batch.manifest import Manifest
-from lgs_cli.batch.pipeline import CleanSettings, stamp
+from lgs_cli.batch.member_index import MemberIndex
+from lgs_cli.batch.pipeline import CleanSettings
+from lgs_cli.batch.scan import ScanSettings
+from lgs_cli.batch.unpacking import Reading, Unpacking, as_problem, fetched_ahead, paths_of
 from lgs_cli.batch.workers import Limits
-from lgs_cli.errors import ImageError, LgsError
+from lgs_cli.errors import LgsError
 from lgs_cli.storage import create, remove_temporary, temporary_path, write_error
-from lgs_cli.storage.archives.archive import Archive, Member
-from lgs_cli.storage.archives.opening import Opening
+from lgs_cli.storage.stores import store
+from lgs_cli.storage.stores.store import is_remote
 
 
 @dataclass(frozen=True)
 class ArchiveRun:
-    """What is the same for every archive of a run.
+    """What is the same for every archive of a run that cleans.
 
     Attributes
     ----------
-    opening : Opening
+    reading : Reading
         How archives are read.
     settings : CleanSettings
         How every image is cleaned.
-    limits : Limits
-        How many workers, and what an image may take.
     manifest : Manifest
         Which archives are done already, open; what gets done is recorded there.
+    index : MemberIndex or None
+        The images of archives that are done, if some archive is in a store.
     """
 
-    opening: Opening
+    reading: Reading
     settings: CleanSettings
-    limits: Limits
     manifest: Manifest
+    index: MemberIndex | None = None
 
     def is_current(self, job: Job) -> bool:
-        """Say whether nothing has changed since an archive was done."""
+        """Say whether nothing has changed since an archive was done; reads none."""
         if not self.manifest.is_current(job):
             return False
         known = self.manifest.entry(job)
-        return known is not None and tuple(known.notes) == self.opening.note()
+        if known is None or tuple(known.notes) != self.reading.opening.note():
+            return False
+        return self.index is None or self.index.holds(job)
+
+    def skipped(self, job: Job, places: Iterator[int]) -> Iterator[Result]:
+        """Give the results of an archive that is current."""
+        try:
+            if self.index is not None:
+                for result in self.index.read(job):
+                    yield result._replace(place=next(places))
+                return
+            archive = self.reading.opening.open(job.source)
+        except (LgsError, OSError) as error:
+            yield failed(job._replace(place=next(places)), as_problem(error), 0.0)
+            return
+        with contextlib.closing(archive):
+            for member in archive.members:
+                yield Result(next(places), *paths_of(job, member), status="skipped")
 
 
 def clean_archives(
@@ -88,24 +103,64 @@ def clean_archives(
         if force or not run.is_current(job):
             to_do.append(job)
         else:
-            yield from _skipped(job, run, places)
+            yield from run.skipped(job, places)
+    archives = (_Cleaning(job, run.reading, places, run) for job in to_do)
+    yield from _follow(archives, run.settings, run.reading.limits)
 
+
+def scan_archives(
+    jobs: Sequence[Job], reading: Reading, settings: ScanSettings
+) -> Generator[Result]:
+    """Look for patches in the images of archives.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        The archives.
+    reading : Reading
+        How they are read.
+    settings : ScanSettings
+        The detector, and what it finds.
+
+    Yields
+    ------
+    Result
+        One for each image, in their order, each as soon as its turn comes; one for an archive that
+        cannot be read.
+    """
+    places = itertools.count()
+    archives = (Unpacking(job, reading, places) for job in jobs)
+    early: dict[int, Result] = {}
+    turn = 0
+    with contextlib.closing(_follow(archives, settings, reading.limits)) as results:
+        for result in results:
+            early[result.place] = result
+            while turn in early:
+                yield early.pop(turn)
+                turn += 1
+
+
+def _follow(archives: Iterator[Unpacking], work: Work, limits: Limits) -> Generator[Result]:
+    """Work through archives, one after the other; give what each makes of its results."""
     # Filled by whichever thread of the pool asks for the next job, and read by this one.
-    at_work: deque[_Cleaning] = deque()
-    owners: dict[int, _Cleaning] = {}
+    at_work: deque[Unpacking] = deque()
+    owners: dict[int, Unpacking] = {}
+
+    def noted() -> Iterator[Unpacking]:
+        for archive in archives:
+            at_work.append(archive)
+            yield archive
 
     def images() -> Iterator[Job]:
-        for job in to_do:
-            cleaning = _Cleaning(job, run, places)
-            at_work.append(cleaning)
-            for image in cleaning.images():
-                owners[image.place] = cleaning
+        for archive in fetched_ahead(noted()):
+            for image in archive.images():
+                owners[image.place] = archive
                 yield image
 
     try:
-        with contextlib.closing(engines.run(images(), run.settings, run.limits)) as results:
+        with contextlib.closing(engines.run(images(), work, limits)) as results:
             for result in results:
-                yield from owners.pop(result.place).take(result)
+                yield from owners.pop(result.place).came(result)
                 while at_work and at_work[0].is_complete:
                     yield from at_work[0].finish()
                     at_work.popleft()
@@ -113,110 +168,25 @@ def clean_archives(
             yield from at_work[0].finish()
             at_work.popleft()
     finally:
-        for cleaning in at_work:
-            cleaning.close()
-
-
-def _skipped(job: Job, run: ArchiveRun, places: Iterator[int]) -> Iterator[Result]:
-    try:
-        archive = run.opening.open(job.source)
-    except (LgsError, OSError) as error:
-        yield failed(job._replace(place=next(places)), _error(error), 0.0)
-        return
-    with contextlib.closing(archive):
-        for member in archive.members:
-            yield Result(next(places), *_paths(job, member), status="skipped")
-
-
-def _paths(job: Job, member: Member) -> tuple[str, str]:
-    """Name an image, and what becomes of it."""
-    return f"{job.source}/{member.name}", f"{job.output}/{member.new_name}"
-
-
-def _error(error: Exception) -> Exception:
-    """Say of an error of reading what one says of images."""
-    if isinstance(error, OSError):
-        return ImageError((error.strerror or str(error)).lower())
-    return error
+        for archive in at_work:
+            archive.close()
 
 
 @dataclass
-class _Cleaning:
-    """One archive at work."""
+class _Cleaning(Unpacking):
+    """One archive that is cleaned."""
 
-    job: Job
     run: ArchiveRun
-    places: Iterator[int]
-    archive: Archive | None = None
-    found: tuple[int | None, int | None] = (None, None)
-    is_given_out: bool = False
-    # Place of each image that went out to its index in the archive; index to what came of it.
-    indices: dict[int, int] = field(default_factory=dict)
-    done: dict[int, Result] = field(default_factory=dict)
-    failures: int = 0
-    # Images that never went out.
-    refused: list[Result] = field(default_factory=list)
-    problem: Exception | None = None
+    # Index of each image that is done to what came of it.
+    done: dict[int, Result] = field(default_factory=dict, init=False)
 
-    def __post_init__(self) -> None:
-        assert self.job.output is not None
-        self.folder = temporary_path(self.job.output).removesuffix(".tmp") + ".members"
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all images have gone out, and all results have come back."""
-        return self.is_given_out and len(self.indices) == len(self.done) + self.failures
-
-    def images(self) -> Iterator[Job]:
-        """Write each image to a file of its own, and give its job."""
-        try:
-            self.found = stamp(self.job.source)
-            self.archive = self.run.opening.open(self.job.source)
-            self._make_folder()
-            for index, member in enumerate(self.archive.members):
-                if member.problem is not None:
-                    self._refuse(member)
-                    continue
-                data = self.archive.read(index)
-                if data is None:
-                    continue
-                path = os.path.join(self.folder, str(index))
-                _write_file(path, data)
-                place = next(self.places)
-                self.indices[place] = index
-                mask = None if self.job.mask is None else path + ".mask"
-                yield Job(place, path, path + ".out", mask)
-        except Exception as error:  # in a thread that has nobody to raise it to
-            self.problem = _error(error)
-        finally:
-            self.is_given_out = True
-
-    def _make_folder(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)  # of a run that was killed
-        try:
-            os.makedirs(os.path.dirname(self.folder) or os.curdir, exist_ok=True)
-            os.mkdir(self.folder, 0o700)
-        except OSError as error:
-            raise write_error(error, self.folder) from error
-
-    def _refuse(self, member: Member) -> None:
-        source, _ = _paths(self.job, member)
-        self.refused.append(
-            Result(next(self.places), source, status="failed", error=member.problem)
-        )
-
-    def take(self, result: Result) -> Iterator[Result]:
+    def came(self, result: Result) -> Iterator[Result]:
         """Take the result of an image, and pass it on if it failed."""
-        assert self.archive is not None
-        index = self.indices[result.place]
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(self.folder, str(index)))
-        source, output = _paths(self.job, self.archive.members[index])
+        index, result = self.take(result)
         if result.status == "done":
-            self.done[index] = result._replace(source=source, output=output, mask=self.job.mask)
+            self.done[index] = result
         else:
-            self.failures += 1
-            yield result._replace(source=source)
+            yield result
 
     def finish(self) -> Iterator[Result]:
         """Write the archive, and give the results that are left."""
@@ -224,7 +194,7 @@ class _Cleaning:
             if self.problem is None:
                 self._write()
         except Exception as error:
-            self.problem = _error(error)
+            self.problem = as_problem(error)
         self.close()
         yield from self.refused
         results = [self.done[index] for index in sorted(self.done)]
@@ -238,28 +208,30 @@ class _Cleaning:
 
     def _write(self) -> None:
         """Write the archive, and that of the masks; record it if nothing is missing."""
-        assert self.archive is not None
-        assert self.job.output is not None
-        now = os.stat(self.job.source)
-        if now.st_size != self.found[0] or self.found[1] not in (None, now.st_mtime_ns):
-            raise ImageError("the archive changed while it was read")
-        mode = stat.S_IMODE(now.st_mode) & 0o666
+        archive, mask, output = self.archive, self.job.mask, self.job.output
+        assert archive is not None
+        assert output is not None
+        self.require_unchanged()
         mask_size = None
-        if self.job.mask is not None:
-            with _whole(self.job.mask, mode) as file:
-                self.archive.write_masks(file, lambda index: self._read(index, ".mask"))
+        if mask is not None:
+            with self._whole(mask) as file:
+                archive.write_masks(file, lambda index: self._read(index, ".mask"))
                 mask_size = file.tell()
-        with _whole(self.job.output, mode) as file:
-            self.archive.rewrite(file, lambda index: self._read(index, ".out"))
+        with self._whole(output) as file:
+            archive.rewrite(file, lambda index: self._read(index, ".out"))
             size = file.tell()
-        if self.failures or self.refused:
+        if len(self.done) < self.came_back or self.refused:
             return
+        if self.run.index is not None:
+            results = [self.done[index] for index in sorted(self.done)]
+            self.run.index.write(self.job, results)
         record = Result(
-            self.job.place, self.job.source, self.job.output, self.job.mask,
-            notes=self.run.opening.note(),
-            source_size=self.found[0], source_mtime_ns=self.found[1],
+            self.job.place, self.job.source, output, mask,
+            notes=self.reading.opening.note(),
+            source_size=self.state[0], source_mtime_ns=self.state[1],
             output_size=size,
-            output_mtime_ns=os.stat(self.job.output).st_mtime_ns, mask_size=mask_size,
+            output_mtime_ns=None if is_remote(output) else os.stat(output).st_mtime_ns,
+            mask_size=mask_size,
         )  # fmt: skip
         self.run.manifest.add(record)
 
@@ -269,24 +241,22 @@ class _Cleaning:
         with open(os.path.join(self.folder, str(index)) + suffix, "rb") as file:
             return file.read()
 
-    def close(self) -> None:
-        """Remove the files of the images, and close the archive."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self.archive is not None:
-            self.archive.close()
-
-
-def _write_file(path: str, data: bytes) -> None:
-    try:
-        with open(path, "wb") as file:
-            file.write(data)
-    except OSError as error:
-        raise write_error(error, path) from error
+    @contextlib.contextmanager
+    def _whole(self, path: str) -> Iterator[IO[bytes]]:
+        """Open a file that appears under its name, or as an object, when it is whole."""
+        if not is_remote(path):
+            with _whole_file(path, stat.S_IMODE(os.stat(self.local).st_mode) & 0o666) as file:
+                yield file
+            return
+        near = os.path.join(self.folder, "whole")
+        with open(near, "wb") as file:
+            yield file
+        store.upload(near, path)
+        os.unlink(near)
 
 
 @contextlib.contextmanager
-def _whole(path: str, mode: int) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name when it is whole, or not at all."""
+def _whole_file(path: str, mode: int) -> Iterator[IO[bytes]]:
     temporary = temporary_path(path)
     try:
         os.makedirs(os.path.dirname(path) or os.curdir, exist_ok=True)

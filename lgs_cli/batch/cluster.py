@@ -34,6 +34,8 @@ _TASK_SECONDS = 0.25
 # Tasks a second that leave the scheduler at ease.
 _TASKS_A_SECOND = 200
 _FIRST_CHUNK, _LONGEST_CHUNK = 4, 256
+# Images that are looked ahead for, to see the end coming.
+_AHEAD = 1000
 # Seconds between two looks at how many threads the cluster has.
 _LOOK = 1.0
 # Seconds to wait for a scheduler that takes the place of another.
@@ -88,9 +90,11 @@ class _Tasks:
         self._jobs = jobs
         alone = replace(limits, workers=1, cluster=None)
         self._chunk = Chunk((), work, alone, os.getcwd(), __version__)
-        self._limits = limits
+        assert limits.cluster is not None
+        self._limits, self._cluster = limits, limits.cluster
         self._name = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
+        self._ready: deque[Job] = deque()
         self._out: dict[str, tuple[Job, ...]] = {}
         self._again: deque[tuple[Job, ...]] = deque()
         self._stack = contextlib.ExitStack()
@@ -106,35 +110,41 @@ class _Tasks:
         self._again.extend(self._out.values())
         self._out.clear()
         self._disconnect()
-        assert self._limits.cluster is not None
         deadline = time.monotonic() + patience
         while True:
             try:
-                where = self._local() if self._limits.cluster == "local" else self._limits.cluster
+                address = self._cluster.address
+                where = self._local() if address == "local" else address
                 self._client = distributed.Client(where, timeout=5, set_as_default=False)
                 return
             except RuntimeError as error:
-                raise LgsError(f"--cluster {self._limits.cluster}: {_reason(error)}") from error
+                raise LgsError(f"--cluster {address}: {_reason(error)}") from error
             except (OSError, ValueError) as error:
                 if time.monotonic() > deadline or isinstance(error, ValueError):
-                    reason = f"--cluster {self._limits.cluster}: no Dask scheduler there"
+                    reason = f"--cluster {address}: no Dask scheduler there"
                     raise LgsError(reason) from error
             time.sleep(0.2)
 
     def _local(self) -> Any:
-        """Start a cluster on this machine, which nobody else can give work to."""
-        try:
-            security = _distributed().Security.temporary()
-        except ImportError:
-            raise MissingExtraError("--cluster local", "cryptography", "dask") from None
-        cluster = _distributed().LocalCluster(
-            n_workers=self._limits.workers,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,
-            security=security,
-            silence_logs=logging.CRITICAL,
-        )
+        """Start a cluster in this process, which nobody else can give work to.
+
+        A worker hands images to processes of its own, so threads do for workers.
+        """
+        # The ports for its state, without which none starts, are for this machine, and say nothing.
+        here = "127.0.0.1:0"
+        silent: dict[str, list[str]] = {
+            f"distributed.{one}.http.routes": [] for one in ("scheduler", "worker")
+        }
+        with import_module("dask").config.set(silent):
+            cluster = _distributed().LocalCluster(
+                n_workers=1,
+                threads_per_worker=self._limits.workers,
+                processes=False,
+                dashboard_address=here,
+                worker_dashboard_address=here,
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            )
         self._stack.callback(cluster.close, timeout=2)
         return cluster
 
@@ -164,7 +174,7 @@ class _Tasks:
             self._image_seconds = (before + spent) / 2
             yield from results
         elif not isinstance(error, _distributed().KilledWorker):
-            raise LgsError(f"--cluster {self._limits.cluster}: {_reason(error)}") from error
+            raise LgsError(f"--cluster {self._cluster.address}: {_reason(error)}") from error
         elif len(jobs) > 1:
             self._again.extend((job,) for job in jobs)
         else:
@@ -174,7 +184,7 @@ class _Tasks:
     def _send(self, ended: Any) -> None:
         """Send out as many chunks as the cluster should have."""
         if time.monotonic() - self._looked > _LOOK:
-            self._threads = sum(self._client.nthreads().values())
+            self._cluster.workers = self._threads = sum(self._client.nthreads().values())
             self._looked = time.monotonic()
         most = min(_TASKS_A_THREAD * max(self._threads, 1), _MOST_TASKS)
         while len(self._out) < most and (jobs := self._next_jobs()):
@@ -190,7 +200,13 @@ class _Tasks:
         if self._image_seconds is not None:
             task = max(_TASK_SECONDS, self._threads / _TASKS_A_SECOND)
             size = int(task / max(self._image_seconds, 1e-6))
-        return tuple(itertools.islice(self._jobs, min(max(size, 1), _LONGEST_CHUNK)))
+        size = min(max(size, 1), _LONGEST_CHUNK)
+        shares = 2 * max(self._threads, 1)
+        ahead = max(min(size * shares, _AHEAD), size)
+        self._ready.extend(itertools.islice(self._jobs, max(ahead - len(self._ready), 0)))
+        if len(self._ready) < ahead:  # the last ones: all threads should end together
+            size = min(size, max(len(self._ready) // shares, 1))
+        return tuple(self._ready.popleft() for _ in range(min(size, len(self._ready))))
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None

@@ -17,7 +17,7 @@ from lgs_cli.batch.scan import ScanSettings
 from lgs_cli.errors import UsageError
 from lgs_cli.storage.inputs import Source
 from lgs_cli.storage.stores import store
-from lgs_cli.storage.stores.listing import Listing
+from lgs_cli.storage.stores.listing import States
 from lgs_cli.storage.stores.store import is_remote
 from lgs_cli.wording import printable
 
@@ -40,15 +40,19 @@ class RemoteCleaning(CleanSettings):
             from lgs_cli import image_io
 
             assert job.output is not None
-            picture = image_io.decode(_read(job.source), max_pixels=self.max_pixels)
-            cleaned = clean(picture, self, with_mask=job.mask is not None)
+            # Nothing here holds the picture: `clean` gives its pixels back as soon as it can.
+            cleaned = clean(
+                image_io.decode(_read(job.source), max_pixels=self.max_pixels),
+                self,
+                with_mask=job.mask is not None,
+            )
             store.write(job.output, cleaned.data)
             if job.mask is not None:
                 assert cleaned.mask is not None
                 store.write(job.mask, cleaned.mask)
         except Exception as error:
             return failed(job, error, time.perf_counter() - start)
-        return done(job, picture, cleaned, time.perf_counter() - start)
+        return done(job, cleaned, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -143,13 +147,13 @@ class RemoteManifest(Manifest):
         Where outputs go.
     settings : CleanSettings
         How this run cleans.
-    listing : Listing
+    inputs : States
         The inputs.
     """
 
-    def __init__(self, outputs: RemoteOutputs, settings: CleanSettings, listing: Listing) -> None:
+    def __init__(self, outputs: RemoteOutputs, settings: CleanSettings, inputs: States) -> None:
         super().__init__(outputs.directory, settings)
-        self._listing = listing
+        self._inputs = inputs
         self._masks = outputs.masks
         self._sizes: dict[str, int] = {}
         self._entries: dict[str, Entry] = {}
@@ -182,6 +186,10 @@ class RemoteManifest(Manifest):
     def exists(self) -> bool:
         """Whether some run has written there."""
         return bool(self._old)
+
+    def holds(self, url: str) -> bool:
+        """Say whether there was an object where outputs go, when the run began."""
+        return url in self._sizes
 
     def open(self, *, wait: bool) -> None:
         """Make one object of many, if there are many."""
@@ -219,7 +227,7 @@ class RemoteManifest(Manifest):
         known = self.entry(job)
         if known is None or known.settings != self._digest or not known.is_done:
             return False
-        if self._listing.state(job.source) != (known.source_size, known.source_mtime_ns):
+        if self._inputs.state(job.source) != (known.source_size, known.source_mtime_ns):
             return False
         if self._sizes.get(job.output or "") != known.output_size:
             return False
@@ -235,7 +243,7 @@ class RemoteManifest(Manifest):
     def add(self, result: Result) -> None:
         """Record an image that was done."""
         assert result.output is not None
-        size, tag = self._listing.state(result.source) or (None, None)
+        size, tag = self._inputs.state(result.source) or (None, None)
         mask = None
         if result.mask is not None and result.mask_size is not None:
             mask = MaskEntry(self._mask_style, result.mask_size)

@@ -24,6 +24,23 @@ from lgs_cli.storage import remove_temporary
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 
 
+@dataclass
+class Cluster:
+    """A Dask cluster.
+
+    Attributes
+    ----------
+    address : str
+        Where its scheduler is; ``"local"`` for one that is started here.
+    workers : int or None
+        Images that it does at a time: the threads of its workers. The run keeps it up to date; None
+        before that.
+    """
+
+    address: str
+    workers: int | None = None
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a run may take.
@@ -36,14 +53,14 @@ class Limits:
         Seconds an image may take.
     memory : int or None
         Bytes that an image may make a worker allocate, beyond those of an idle worker.
-    cluster : str or None
-        The address of a Dask scheduler, or ``"local"``; None for the processes of this machine.
+    cluster : Cluster or None
+        What does the images; None for the processes of this machine.
     """
 
     workers: int = 1
     timeout: float | None = None
     memory: int | None = None
-    cluster: str | None = None
+    cluster: Cluster | None = None
 
 
 def cores() -> int:

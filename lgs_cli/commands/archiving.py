@@ -1,24 +1,30 @@
-"""The run of ``lgs clean`` over archives of images."""
+"""The runs of ``lgs clean`` and ``lgs scan`` over archives of images, in files or in stores."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lgs_cli.commands.cleaning import follow, limits_of, report_file, report_paths
+from lgs_cli.commands.remote import refuse_for_stores, report_near
 from lgs_cli.errors import UsageError
 from lgs_cli.storage import refuse_overwriting
+from lgs_cli.storage.archives.archive import expand, is_archive
 from lgs_cli.storage.missing import missing
+from lgs_cli.storage.stores.store import any_remote, is_remote
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
     from lgs_cli.batch.archives import ArchiveRun
-    from lgs_cli.batch.job import Job
+    from lgs_cli.batch.job import Job, Result
     from lgs_cli.batch.pipeline import CleanSettings
+    from lgs_cli.batch.scan import ScanSettings
+    from lgs_cli.batch.unpacking import Reading
 
 
 def clean_archives(
@@ -31,7 +37,7 @@ def clean_archives(
     inputs : sequence of str
         Archives, or patterns of them, as the user gave them.
     output : str
-        The directory.
+        The directory, or a URL.
     settings : CleanSettings
         How every image is cleaned.
     options : dict
@@ -47,50 +53,112 @@ def clean_archives(
     UsageError
         If there are other inputs, or an archive does not exist or would be overwritten.
     """
-    from lgs_cli.batch.archives import ArchiveRun, clean_archives
-    from lgs_cli.batch.shards import SharedManifest
-    from lgs_cli.storage.archives.opening import Opening
-    from lgs_cli.storage.inputs import Selection
+    from lgs_cli.batch.archives import clean_archives
 
-    jobs = _jobs(inputs, output, options)
-    if os.path.lexists(output) and not os.path.isdir(output):
-        raise UsageError(f"{printable(output)} is not a directory")
-    manifest = SharedManifest(output, settings, options["shard"])
-    selection = Selection(True, options["include"], options["exclude"])
-    opening = Opening(selection, settings.format, options["image_column"])
-    run = ArchiveRun(opening, settings, limits_of(options), manifest)
-    with contextlib.ExitStack() as stack:
-        stack.callback(manifest.close)
-        if options["dry_run"]:
-            manifest.peek()
-            return _rehearse(jobs, run, options["force"])
-        manifest.open(wait=options["wait"])
-        lines = stack.enter_context(report_file(settings, options))
-        results = clean_archives(jobs, run, force=options["force"])
-        return follow(results, None, lines, options).exit_code
-
-
-def _jobs(inputs: Sequence[str], output: str, options: dict[str, Any]) -> list[Job]:
-    """Name the archives, and where they go."""
-    from lgs_cli.batch.job import Job
-    from lgs_cli.storage.archives.archive import expand, is_archive
-    from lgs_cli.storage.archives.parquet import require_pyarrow
-
-    for name in ("files_from", "delete", "skip_unsupported"):
+    for name in ("delete", "skip_unsupported"):
         if options[name]:
             raise UsageError(f"--{name.replace('_', '-')} is for images, not for archives")
+    paths = _archives(inputs, options)
+    if options["masks"] is not None and any(path.lower().endswith(".parquet") for path in paths):
+        raise UsageError("--masks is for images and tar archives: a table has no names for them")
+    with report_near(options), _reading(paths, output, settings.format, options) as reading:
+        jobs = _jobs(paths, output, options)
+        run = _run(reading, output, settings, options)
+        with contextlib.closing(run.manifest):
+            if options["dry_run"]:
+                run.manifest.peek()
+                return _rehearse(jobs, run, options["force"])
+            run.manifest.open(wait=options["wait"])
+            with report_file(settings, options) as lines:
+                results = clean_archives(jobs, run, force=options["force"])
+                return follow(results, None, lines, options).exit_code
+
+
+@contextlib.contextmanager
+def archive_scan(
+    inputs: Sequence[str], settings: ScanSettings, options: dict[str, Any]
+) -> Iterator[Generator[Result]]:
+    """Look for patches in the images of archives, while entered.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Archives, or patterns of them, as the user gave them.
+    settings : ScanSettings
+        The detector, and what it finds.
+    options : dict
+        The command's.
+
+    Yields
+    ------
+    generator of Result
+        One for each image, in their order.
+
+    Raises
+    ------
+    UsageError
+        If there are other inputs, or an archive does not exist, or files would be moved.
+    """
+    from lgs_cli.batch.archives import scan_archives
+    from lgs_cli.batch.job import Job
+
+    if options["move_to"] is not None:
+        raise UsageError("--move-to moves files, and no images of archives")
+    paths = _archives(inputs, options)
+    if options["shard"] is not None:
+        paths = [path for path in paths if options["shard"].holds(os.path.basename(path))]
+    jobs = [Job(place, path) for place, path in enumerate(paths)]
+    with (
+        _reading(paths, None, None, options) as reading,
+        contextlib.closing(scan_archives(jobs, reading, settings)) as results,
+    ):
+        yield results
+
+
+def _archives(inputs: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """List the archives that the user names, all of which are there if they are files."""
+    from lgs_cli.storage.archives.parquet import require_pyarrow
+
+    if options["files_from"]:
+        raise UsageError("--files-from is for images, not for archives")
     paths = [path for pattern in inputs for path in expand(pattern)]
     for path in paths:
         if not is_archive(path):
             raise UsageError(f"archives go in a run of their own, and {printable(path)} is none")
-        if not os.path.isfile(path):
+        if not is_remote(path) and not os.path.isfile(path):
             raise missing(path)
     if any(path.lower().endswith(".parquet") for path in paths):
         require_pyarrow()
-        if options["masks"] is not None:
-            raise UsageError(
-                "--masks is for images and tar archives: a table has no names for them"
-            )
+    return paths
+
+
+@contextlib.contextmanager
+def _reading(
+    paths: Sequence[str], output: str | None, format: str | None, options: dict[str, Any]
+) -> Iterator[Reading]:
+    """Say how archives are read, and keep a directory for images that none goes with."""
+    from lgs_cli.batch.unpacking import Reading
+    from lgs_cli.storage.archives.opening import Opening
+    from lgs_cli.storage.inputs import Selection
+    from lgs_cli.storage.stores.listing import states_of
+
+    selection = Selection(True, options["include"], options["exclude"])
+    opening = Opening(selection, format, options["image_column"])
+    states = states_of(paths)
+    if output is not None and not is_remote(output):
+        yield Reading(opening, states, limits_of(options), output)
+        return
+    # The workers of a cluster share the current directory, and not that for temporary files.
+    cluster = options["cluster"]
+    place = None if cluster is None or cluster.address == "local" else os.getcwd()
+    with tempfile.TemporaryDirectory("", ".lgs-", place, ignore_cleanup_errors=True) as scratch:
+        yield Reading(opening, states, limits_of(options), scratch)
+
+
+def _jobs(paths: Sequence[str], output: str, options: dict[str, Any]) -> list[Job]:
+    """Say where archives go."""
+    from lgs_cli.batch.job import Job
+
     names = [os.path.basename(path) for path in paths]
     outputs = [os.path.join(output, name) for name in names]
     masks = options["masks"]
@@ -102,6 +170,26 @@ def _jobs(inputs: Sequence[str], output: str, options: dict[str, Any]) -> list[J
     if options["shard"] is None:
         return jobs
     return [job for job in jobs if options["shard"].holds(names[job.place])]
+
+
+def _run(
+    reading: Reading, output: str, settings: CleanSettings, options: dict[str, Any]
+) -> ArchiveRun:
+    """Say where a run records what it does."""
+    from lgs_cli.batch.archives import ArchiveRun
+    from lgs_cli.batch.member_index import MemberIndex
+    from lgs_cli.batch.remote import RemoteManifest, RemoteOutputs
+    from lgs_cli.batch.shards import SharedManifest
+
+    if not any_remote(*reading.states.urls, output, options["masks"]):
+        if os.path.lexists(output) and not os.path.isdir(output):
+            raise UsageError(f"{printable(output)} is not a directory")
+        manifest = SharedManifest(output, settings, options["shard"])
+        return ArchiveRun(reading, settings, manifest)
+    refuse_for_stores(output, options)
+    outputs = RemoteOutputs(output, options["masks"], settings.format)
+    record = RemoteManifest(outputs, settings, reading.states)
+    return ArchiveRun(reading, settings, record, MemberIndex(output, record))
 
 
 def _rehearse(jobs: Sequence[Job], run: ArchiveRun, force: bool) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from lgs_cli.commands.archiving import clean_archives
 from lgs_cli.commands.cleaning import (
     clean_directory,
     clean_in_place,
@@ -16,7 +15,6 @@ from lgs_cli.commands.cleaning import (
 from lgs_cli.commands.defense_options import Location, chosen_chain, defense_options
 from lgs_cli.commands.destination import FormatName, backup_ending, format_of, kind_of_output
 from lgs_cli.commands.meter import progress_option
-from lgs_cli.commands.remote import clean_remote, is_any_remote
 from lgs_cli.commands.run_options import failure_options, selection_options, worker_options
 from lgs_cli.commands.scale_options import cluster_option, image_column_option, shard_option
 from lgs_cli.commands.sections import SectionedCommand
@@ -24,7 +22,7 @@ from lgs_cli.commands.watching import watch
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import MASK_STYLES
 from lgs_cli.storage.archives.archive import is_archive
-from lgs_cli.storage.stores.store import as_local
+from lgs_cli.storage.stores.store import any_remote, as_local
 
 # The ten that people need first, then the others by what they are about.
 _SECTIONS = {
@@ -164,7 +162,6 @@ def clean(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
       find . -name '*.png' -print0 | lgs clean --files-from - -0 -o cleaned
       curl -s https://example.org/a.jpg | lgs clean - -o - > a.jpg
     """  # noqa: D301 - click reads the backspace
-    from lgs_cli.batch.in_place import InPlace
     from lgs_cli.batch.pipeline import CleanSettings
 
     inputs = tuple(map(as_local, inputs))
@@ -190,18 +187,24 @@ def clean(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
         options.pop("max_pixels"),
     )
     if kind == "in place":
+        from lgs_cli.batch.in_place import InPlace
+
         return clean_in_place(
             inputs,
             InPlace(*how, preserve_times=times, backup=backup_ending(options["backup"])),
             options,
         )
     settings = CleanSettings(*how, preserve_times=times)
-    if kind == "directory" and is_any_remote(inputs, options, place):
-        return clean_remote(inputs, place, settings, options)
     if kind == "directory" and any(map(is_archive, inputs)):
         if options["watch"] is not None:
             raise UsageError("--watch is for directories of images, not for archives")
+        from lgs_cli.commands.archiving import clean_archives
+
         return clean_archives(inputs, place, settings, options)
+    if kind == "directory" and any_remote(*inputs, place, options["masks"]):
+        from lgs_cli.commands.remote import clean_remote
+
+        return clean_remote(inputs, place, settings, options)
     if options["watch"] is not None:
         return watch(inputs, place, settings, options)
     if kind == "directory":

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lgs_cli.commands.cleaning import Inputs, clean_sources
+from lgs_cli.commands.cleaning import clean_sources
+from lgs_cli.commands.run_inputs import Inputs
 from lgs_cli.commands.run_options import selection_of
 from lgs_cli.errors import NoImagesError, UsageError
-from lgs_cli.storage.archives.archive import is_archive
 from lgs_cli.storage.stores import store
 from lgs_cli.storage.stores.store import is_remote
 from lgs_cli.wording import printable
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from lgs_cli.batch.scan import ScanSettings
     from lgs_cli.storage.inputs import Source
     from lgs_cli.storage.stores.listing import Listing
-
-
-def is_any_remote(inputs: Sequence[str], options: dict[str, Any], output: str = "") -> bool:
-    """Say whether a run of ``lgs clean`` reads from object stores or writes to them."""
-    return any(map(is_remote, [*inputs, output, options.get("masks") or ""]))
 
 
 def listing_of(inputs: Sequence[str], options: dict[str, Any], never: Sequence[str]) -> Listing:
@@ -90,31 +85,42 @@ def clean_remote(
     """
     from dataclasses import fields
 
-    from lgs_cli.batch.manifest import NAME
     from lgs_cli.batch.remote import RemoteCleaning, RemoteManifest, RemoteOutputs
     from lgs_cli.storage.inputs import PassedOver
 
-    for name in ("delete", "skip_unsupported", "watch", "wait"):
-        if options[name]:
-            raise UsageError(f"--{name.replace('_', '-')} is for files, not for object stores")
-    if any(map(is_archive, inputs)):
-        raise UsageError("archives are read from files: copy them here first")
-    for path in filter(is_remote, [output, options["masks"] or ""]):
-        store.require(path)
+    refuse_for_stores(output, options)
     places = {path.rstrip("/") for path in (output, options["masks"] or "")}
     for path in inputs:
         if path.rstrip("/") in places:
             raise UsageError(f"{printable(path)} is both an input and where outputs go")
-    if os.path.lexists(os.path.join(output, NAME)):
-        raise UsageError(f"{printable(output)} holds outputs of files: choose another directory")
     outputs = RemoteOutputs(output, options["masks"], settings.format)
     listing = listing_of(inputs, options, outputs.directories)
     found = Inputs(inputs, listing.sources, PassedOver())
     work = RemoteCleaning(**{f.name: getattr(settings, f.name) for f in fields(settings)})
-    with _report_near(options):
+    with report_near(options):
         return clean_sources(
             found, outputs, work, RemoteManifest(outputs, settings, listing), options
         )
+
+
+def refuse_for_stores(output: str, options: dict[str, Any]) -> None:
+    """Refuse options that are not for stores, and places where nothing can go.
+
+    Raises
+    ------
+    UsageError
+        If an option is for files only, or a store is not known, or the outputs of runs over files
+        are where outputs go.
+    """
+    from lgs_cli.batch.manifest import NAME
+
+    for name in ("delete", "skip_unsupported", "watch", "wait"):
+        if options[name]:
+            raise UsageError(f"--{name.replace('_', '-')} is for files, not for object stores")
+    for path in filter(is_remote, [output, options["masks"] or ""]):
+        store.require(path)
+    if os.path.lexists(os.path.join(output, NAME)):
+        raise UsageError(f"{printable(output)} holds outputs of files: choose another directory")
 
 
 def remote_scan(
@@ -130,7 +136,7 @@ def remote_scan(
 
 
 @contextlib.contextmanager
-def _report_near(options: dict[str, Any]) -> Iterator[None]:
+def report_near(options: dict[str, Any]) -> Iterator[None]:
     """Write a report that goes to a store into a file first: an object is written whole."""
     url = options["report"]
     if url is None or not is_remote(url):

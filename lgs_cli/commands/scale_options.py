@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lgs_cli.errors import MissingExtraError
+
 if TYPE_CHECKING:
     from lgs_cli.batch.shards import Shard
+    from lgs_cli.batch.workers import Cluster
 
     ShardType = click.ParamType[Shard]
+    ClusterType = click.ParamType[Cluster]
 else:  # older click has no generic types
-    ShardType = click.ParamType
+    ShardType = ClusterType = click.ParamType
 
 
 class _ShardNumber(ShardType):
@@ -37,6 +42,21 @@ class _ShardNumber(ShardType):
         return Shard(number, count)
 
 
+class _Address(ClusterType):
+    """Where a cluster is."""
+
+    name = "address"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Cluster:
+        from lgs_cli.batch.workers import Cluster
+
+        if find_spec("distributed") is None:
+            raise MissingExtraError("--cluster", "distributed", "dask")
+        return value if isinstance(value, Cluster) else Cluster(str(value))
+
+
 shard_option = click.option(
     "--shard", type=_ShardNumber(), metavar="I/N",
     help="Take only the I-th of N parts of the images, from 1/N to N/N, as jobs of an array do: "
@@ -49,7 +69,7 @@ image_column_option = click.option(
 )  # fmt: skip
 
 cluster_option = click.option(
-    "--cluster", metavar="ADDRESS",
+    "--cluster", type=_Address(), metavar="ADDRESS",
     help="Have the images done by the workers of a Dask scheduler, as tcp://host:8786, which see "
     "the same files under the same paths; 'local' starts one with --jobs workers here.",
 )  # fmt: skip

@@ -14,7 +14,6 @@ import click
 from lgs_cli.commands.defense_options import Location, try_detector
 from lgs_cli.commands.meter import progress_option
 from lgs_cli.commands.progress import Progress
-from lgs_cli.commands.remote import is_any_remote, remote_scan
 from lgs_cli.commands.run_options import (
     allowed_failures,
     failure_options,
@@ -24,7 +23,7 @@ from lgs_cli.commands.run_options import (
     selection_options,
     worker_options,
 )
-from lgs_cli.commands.scale_options import cluster_option, shard_option
+from lgs_cli.commands.scale_options import cluster_option, image_column_option, shard_option
 from lgs_cli.defenses.localize import LocalizeParams
 from lgs_cli.errors import ImageError, LgsError, UsageError
 from lgs_cli.params import valid_range
@@ -32,6 +31,7 @@ from lgs_cli.report.records import scan_line
 from lgs_cli.report.summary import ScanCounts, scan_text
 from lgs_cli.storage.archives.archive import is_archive
 from lgs_cli.storage.missing import no_images
+from lgs_cli.storage.stores.store import any_remote
 from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ _SPECS = {spec.name: spec for spec in fields(LocalizeParams)}
 )  # fmt: skip
 @worker_options
 @shard_option
+@image_column_option
 @cluster_option
 @failure_options
 @progress_option
@@ -152,16 +153,18 @@ def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[s
     more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
         raise UsageError("nothing to scan: name files or directories, or --files-from FILE")
-    for path in inputs:
-        if is_archive(path) and os.path.isfile(path):
-            raise UsageError(
-                f"{printable(path)} is an archive, and scan takes none: unpack it first"
-            )
+    if any(map(is_archive, inputs)):
+        from lgs_cli.commands.archiving import archive_scan
+
+        with archive_scan(inputs, settings, options) as results:
+            return _follow(results, None, None, ScanCounts(), options)
     directory = options["move_to"]
     quarantine = None if directory is None else Quarantine(directory, inputs)
     never = () if directory is None else (directory,)
     passed_over = PassedOver()
-    if is_any_remote(inputs, options):
+    if any_remote(*inputs):
+        from lgs_cli.commands.remote import remote_scan
+
         settings, sources = remote_scan(inputs, settings, options)
     else:
         sources = list(find(inputs, more, selection_of(options), never, passed_over))
@@ -169,7 +172,7 @@ def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[s
     if not sources:
         raise no_images([*inputs, *more], bool(options["include"] or options["exclude"]))
     if options["shard"] is not None:
-        sources = options["shard"].part_of(sources)
+        sources = list(options["shard"].part_of(sources))
     limits = Limits(
         options["jobs"] or cores(),
         options["timeout"],
@@ -187,22 +190,27 @@ def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[s
 
 def _follow(
     results: Iterable[Result],
-    sources: list[Source],
+    sources: list[Source] | None,
     quarantine: Quarantine | None,
     report: ScanCounts,
     options: dict[str, Any],
 ) -> int:
     """Print results as they come, and move what is to be moved; give the exit code."""
     lines = _Lines(options["as_json"], options["found_only"], options["null"])
+    total = None if sources is None else max(len(sources), 1)
     with Progress(
-        report, max(len(sources), 1), quiet=options["quiet"], form=options["progress"]
+        report,
+        total,
+        quiet=options["quiet"],
+        form=options["progress"],
+        cluster=options["cluster"],
     ) as progress:
         try:
             for result in progress.follow(results, allowed_failures(options)):
                 more: dict[str, str | None] = {}
                 if quarantine is not None:
                     more["moved_to"] = None
-                    if result.regions:
+                    if result.regions and sources is not None:
                         moved = _move(sources[result.place], quarantine, report, progress)
                         if moved is not None and options["verbose"]:
                             progress.say(f"{printable(result.source)} -> {printable(moved)}: moved")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import IO
 
 from lgs_cli.storage.archives.archive import Archive
 from lgs_cli.storage.inputs import Selection
@@ -27,15 +28,28 @@ class Opening:
     format: str | None = None
     column: str | None = None
 
-    def open(self, path: str) -> Archive:
-        """Open an archive for reading; errors as its class says."""
+    def open(self, path: str, parts: IO[bytes] | None = None) -> Archive:
+        """Open an archive for reading.
+
+        Parameters
+        ----------
+        path : str
+            The file.
+        parts : file, optional
+            Parquet only: read from this instead, which is closed with the archive.
+
+        Raises
+        ------
+        LgsError, OSError
+            As its class says.
+        """
         if os.path.splitext(path)[1].lower() == ".tar":
             from lgs_cli.storage.archives.tar import TarArchive
 
             return TarArchive(path, self.selection, self.format)
         from lgs_cli.storage.archives.parquet import ParquetArchive
 
-        return ParquetArchive(path, self.column)
+        return ParquetArchive(path if parts is None else parts, self.column)
 
     def note(self) -> tuple[str, ...]:
         """Say what has been chosen, for the record: with another choice, all is done again."""

@@ -26,8 +26,8 @@ class ParquetArchive:
 
     Parameters
     ----------
-    path : str
-        The file.
+    file : str or file
+        The file; if it is open, it is closed with the archive.
     column : str or None
         The column of encoded images: of type binary, or a struct with a field ``bytes`` of that
         type, as Hugging Face writes it. None takes the only such column, or else ``image``.
@@ -42,18 +42,18 @@ class ParquetArchive:
         If it is no Parquet file, or a damaged one.
     """
 
-    def __init__(self, path: str, column: str | None) -> None:
+    def __init__(self, file: str | IO[bytes], column: str | None) -> None:
         require_pyarrow()
         import pyarrow.compute
         import pyarrow.parquet
 
         self._arrow = pyarrow
         try:
-            self._file = pyarrow.parquet.ParquetFile(path)
+            self._file = pyarrow.parquet.ParquetFile(file)
         except pyarrow.ArrowException as error:
             raise ImageError(_reason(error)) from error
         self._schema = self._file.schema_arrow
-        self._column = _image_column(self._schema, column, path)
+        self._column = _image_column(self._schema, column)
         meta = self._file.metadata
         rows = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
         self._starts = [sum(rows[:group]) for group in range(len(rows))]
@@ -126,10 +126,10 @@ class ParquetArchive:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._file.close(force=True)
 
 
-def _image_column(schema: pyarrow.Schema, wanted: str | None, path: str) -> str:
+def _image_column(schema: pyarrow.Schema, wanted: str | None) -> str:
     from pyarrow import types
 
     def is_binary(kind: Any) -> bool:
@@ -144,13 +144,13 @@ def _image_column(schema: pyarrow.Schema, wanted: str | None, path: str) -> str:
     found = [field.name for field in schema if holds_images(field)]
     if wanted is not None:
         if wanted not in found:
-            raise UsageError(f"{path}: no column {wanted!r} of images; there are {found}")
+            raise UsageError(f"no column {wanted!r} of images; there are {found}")
         return wanted
     if len(found) == 1 or "image" in found:
         return "image" if "image" in found else found[0]
     if not found:
-        raise UsageError(f"{path}: no column of images (binary, or a struct with a field 'bytes')")
-    raise UsageError(f"{path}: which column holds the images? --image-column NAME of {found}")
+        raise UsageError("no column of images (binary, or a struct with a field 'bytes')")
+    raise UsageError(f"which column holds the images? --image-column NAME of {found}")
 
 
 def _coding(meta: Any) -> dict[str, Any]:

@@ -13,7 +13,55 @@ from lgs_cli.storage.stores.store import is_remote
 from lgs_cli.wording import printable
 
 
-class Listing:
+class States:
+    """The state that each object of a run was listed in.
+
+    Parameters
+    ----------
+    states : dict
+        URL to size and tag.
+    """
+
+    def __init__(self, states: dict[str, tuple[int, int]]) -> None:
+        self._states = states
+
+    @property
+    def urls(self) -> list[str]:
+        """The objects."""
+        return list(self._states)
+
+    def state(self, source: str) -> tuple[int, int] | None:
+        """Give size and tag of an input as it was listed; of a file, as it is now."""
+        if source in self._states or is_remote(source):
+            return self._states.get(source)
+        try:
+            found = os.stat(source)
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
+
+def states_of(paths: Iterable[str]) -> States:
+    """Look up what objects there are among some paths.
+
+    Raises
+    ------
+    UsageError
+        If one of them does not exist.
+    LgsError
+        If the store refuses to say.
+    """
+    urls = [path for path in paths if is_remote(path)]
+    for url in urls:
+        store.require(url)
+    found = store.look_up(urls)
+    for url in urls:
+        if url not in found:
+            raise UsageError(f"{printable(url)}: no such object")
+    return States({url: (one.size, one.tag) for url, one in found.items()})
+
+
+class Listing(States):
     """The images of a run, and the state that each object was listed in.
 
     Parameters
@@ -36,7 +84,7 @@ class Listing:
     def __init__(
         self, paths: Iterable[str], selection: Selection, never: Iterable[str] = ()
     ) -> None:
-        self._states: dict[str, tuple[int, int]] = {}
+        super().__init__({})
         self.sources: list[Source] = []
         closed = tuple(path.rstrip("/") + "/" for path in never)
         for path in paths:
@@ -63,16 +111,6 @@ class Listing:
                 yield Source(root, found.relative, None, False)
         if is_empty:
             raise UsageError(f"{printable(url)}: no such object, and nothing below it")
-
-    def state(self, source: str) -> tuple[int, int] | None:
-        """Give size and tag of an input as it was listed; of a file, as it is now."""
-        if source in self._states or is_remote(source):
-            return self._states.get(source)
-        try:
-            found = os.stat(source)
-        except OSError:
-            return None
-        return found.st_size, found.st_mtime_ns
 
 
 def _is_taken(relative: str, selection: Selection) -> bool:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from importlib import import_module
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import IO, Any, NamedTuple
 
 from lgs_cli.errors import ImageError, LgsError, MissingExtraError, StorageError, UsageError
 from lgs_cli.storage import write as write_file
+from lgs_cli.storage import write_error
 from lgs_cli.wording import printable
 
 # Where stores of several kinds keep what tells two versions of an object apart.
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "generation")
 _TIMES = ("LastModified", "last_modified", "mtime", "modified", "created", "updated")
+# Errors of the disk, and of no store.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Found(NamedTuple):
@@ -45,6 +49,11 @@ def is_remote(path: str) -> bool:
     return scheme.replace("+", "").isalnum()
 
 
+def any_remote(*paths: str | None) -> bool:
+    """Say whether one of some paths is a URL of an object store."""
+    return any(path is not None and is_remote(path) for path in paths)
+
+
 def as_local(path: str) -> str:
     """Turn a ``file://`` URL into a path; others stay as they are."""
     return path.removeprefix("file://") if path.startswith("file:///") else path
@@ -60,6 +69,8 @@ def require(url: str) -> None:
     UsageError
         If the store needs another package, or is not known; or if there is a password in the URL.
     """
+    from urllib.parse import urlsplit  # every run asks what is remote, and few have a URL
+
     if urlsplit(url).password is not None:
         raise UsageError(
             "a password in a URL would end in reports: give it to the store's own configuration"
@@ -78,6 +89,8 @@ def _open(url: str) -> tuple[Any, str]:
         system, path = core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise UsageError(f"{printable(url)}: {_reason(error)}") from error
+    except OSError as error:  # it connects at once
+        raise LgsError(f"{printable(url)}: {_reason(error)}") from error
     return system, path
 
 
@@ -133,9 +146,60 @@ def find_one(url: str) -> Found | None:
     return Found(url.rpartition("/")[2], info["size"] or 0, _tag(info))
 
 
+def look_up(urls: Iterable[str]) -> dict[str, Found]:
+    """Look several objects up, by one listing for all that lie side by side.
+
+    Parameters
+    ----------
+    urls : iterable of str
+        The objects.
+
+    Returns
+    -------
+    dict
+        URL to object; those that are not there are left out.
+
+    Raises
+    ------
+    LgsError
+        If the store refuses.
+    """
+    folders: dict[str, list[str]] = {}
+    for url in urls:
+        folders.setdefault(url.rpartition("/")[0], []).append(url)
+    found: dict[str, Found] = {}
+    for folder, wanted in folders.items():
+        if len(wanted) == 1:
+            one = find_one(wanted[0])
+            found.update({} if one is None else {wanted[0]: one})
+        else:
+            there = {one.relative: one for one in _children(folder)}
+            names = {url: url.rpartition("/")[2] for url in wanted}
+            found.update({url: there[name] for url, name in names.items() if name in there})
+    return found
+
+
+def _children(url: str) -> Iterator[Found]:
+    """List the objects right below a URL."""
+    system, path = _open(url)
+    try:
+        system.invalidate_cache()
+        found = system.ls(path, detail=True)
+    except FileNotFoundError:
+        return
+    except Exception as error:
+        raise LgsError(f"{printable(url)}: {_reason(error)}") from error
+    for info in found:
+        if info["type"] == "file":
+            yield Found(info["name"].rpartition("/")[2], info["size"] or 0, _tag(info))
+
+
 def _tag(info: dict[str, Any]) -> int:
     value = next((info[name] for name in (*_TAGS, *_TIMES) if info.get(name) is not None), "")
-    return int.from_bytes(hashlib.blake2b(str(value).encode(), digest_size=7).digest(), "big")
+    # One answer has quotes around it and another has not, or a time in one form or another.
+    plain = value.timestamp() if isinstance(value, datetime) else value
+    text = str(plain).strip('"')
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
 
 
 def read(url: str) -> bytes:
@@ -147,15 +211,58 @@ def read(url: str) -> bytes:
         With the reason, without the URL.
     """
     system, path = _open(url)
-    try:
+    with _reading():
         data: bytes = system.cat_file(path)
+    return data
+
+
+def open_ranges(url: str) -> IO[bytes]:
+    """Open an object to read parts of it: each read is a request for these bytes and no others.
+
+    Raises
+    ------
+    ImageError
+        With the reason, without the URL.
+    """
+    system, path = _open(url)
+    with _reading():
+        file: IO[bytes] = system.open(path, "rb", cache_type="none")
+    return file
+
+
+def download(url: str, path: str) -> None:
+    """Copy an object into a file.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full.
+    ImageError
+        If the object cannot be read: with the reason, without the URL.
+    """
+    system, remote = _open(url)
+    with _reading():
+        try:
+            system.get_file(remote, path)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise write_error(error, path) from error
+            raise
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Make what a store raises an ImageError."""
+    try:
+        yield
+    except LgsError:
+        raise
     except FileNotFoundError as error:
         raise ImageError("no such object") from error
     except PermissionError as error:
         raise ImageError("permission denied") from error
     except Exception as error:
         raise ImageError(f"cannot read: {_reason(error)}") from error
-    return data
 
 
 def write(url: str, data: bytes) -> None:
@@ -172,8 +279,22 @@ def write(url: str, data: bytes) -> None:
         write_file(url, data)
         return
     system, path = _open(url)
-    try:
+    with _writing(url):
         system.pipe_file(path, data)
+
+
+def upload(path: str, url: str) -> None:
+    """Copy a file into an object, whole or not at all; errors as of :func:`write`."""
+    system, remote = _open(url)
+    with _writing(url):
+        system.put_file(path, remote)
+
+
+@contextlib.contextmanager
+def _writing(url: str) -> Iterator[None]:
+    """Make what a store raises an error that says whether it refuses all or this object."""
+    try:
+        yield
     except (PermissionError, FileNotFoundError) as error:
         parent = printable(url.rpartition("/")[0])
         raise StorageError(f"cannot write into {parent}: {_reason(error)}") from error
