@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from lgs_cli.errors import LgsError, UsageError
 from lgs_cli.evaluation import dataset, models, table
 from lgs_cli.evaluation.attack_folder import attack_folder
 from lgs_cli.evaluation.attacks import records as attack_records
+from lgs_cli.evaluation.attacks import warping
 from lgs_cli.evaluation.attacks.lavan import LavanParams, attack
 from lgs_cli.evaluation.attacks.pasting import Patch, Spot, blend, paste, read
 from lgs_cli.evaluation.attacks.patch import PatchParams
@@ -33,7 +35,6 @@ from lgs_cli.evaluation.victim import Victim
 torch = pytest.importorskip("torch", reason="attacks need torch: pip install 'lgs-cli[eval]'")
 
 from lgs_cli.evaluation import bpda  # noqa: E402 (needs torch)
-from lgs_cli.evaluation.attacks import patch_training  # noqa: E402
 
 # On pictures of 48 px a patch must be large to be sure of its effect.
 SIDE = 24
@@ -350,7 +351,7 @@ def test_what_is_trained_is_what_is_pasted(images, side):
         spot = Spot(20.5, 25.5, side, angle)
         ours = pixels[0].copy()
         covered = blend(ours, content, spot)
-        theirs = to_pixels(patch_training._paste(x, [layer], [mask], [spot]))[0]
+        theirs = to_pixels(warping.paste(x, layer[None], mask[None], [spot]))[0]
         assert 0.3 * side**2 < covered.sum() < 0.7 * side**2
         off = np.abs(ours.astype(int) - theirs)[covered | (theirs != pixels[0]).any(-1)].max(-1)
         # the two round a tie of an alpha's nearest pixel either way
@@ -473,7 +474,7 @@ def test_every_kind_of_torch_model_gives_the_same_logits(model, images, tmp_path
     batch = {0: torch.export.Dim("batch", min=1, max=64)}
     torch.export.save(torch.export.export(net, (example,), dynamic_shapes=(batch,)),
                       tmp_path / "net.pt2")  # fmt: skip
-    with pytest.warns(DeprecationWarning):
+    with warnings.catch_warnings(action="ignore"):  # it is deprecated, if torch is new
         torch.jit.trace(net, example).save(str(tmp_path / "net.pt"))
     (tmp_path / "my_models.py").write_text(
         "import shapes\ndef net():\n    return shapes.trained()\nvalue = 3\n"

@@ -152,8 +152,16 @@ def test_another_model_is_another_result(lgs, tiny_model, tmp_path):
         ),
         (("compare", "in/a.png", "-o", "s.png", "--method", "double-mask"), "needs a model"),
         (
-            ("evaluate", "--model", "m.onnx", "--images", "in", "--defense", "double-mask"),
-            "needs a model",
+            (
+                "evaluate",
+                "--model",
+                "m.onnx",
+                "--images",
+                "in",
+                "--defense",
+                "double-mask:model=absent.onnx",
+            ),
+            "valid is an .onnx file that is there",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],

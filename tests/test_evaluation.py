@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import asdict, fields, replace
 
 import numpy as np
+import optional_data
 import pytest
 from onnx_by_hand import channel_means
 from optional_data import DATA
@@ -226,6 +227,24 @@ def test_a_wrong_csv_says_where(tmp_path, text, reason):
         dataset.find(tmp_path, tmp_path / "labels.csv")
 
 
+def test_files_of_a_csv_that_are_not_there_are_left_out_and_told(colors, tmp_path):
+    save(tmp_path / "photos" / "b.png", flat(255, 2, 3))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\na.png,1\nb.png,0\nc.png,2\n")
+    told = []
+    (found,) = dataset.find(tmp_path / "photos", labels, tell=told.append)
+    assert (found.name, found.label) == ("b.png", 0)
+    assert told == [
+        f"{labels} lists 3 files, and {tmp_path}/photos holds 1 of them: the others are left out "
+        f"(line 2: {tmp_path}/photos/a.png does not exist)"
+    ]
+    with pytest.raises(UsageError, match=r"line 2: .*a.png does not exist; paths in the CSV start"):
+        dataset.find(tmp_path / "photos", labels)
+    labels.write_text("file,label\na.png,1\n")
+    with pytest.raises(UsageError, match=r"line 2: .*a.png does not exist"):
+        dataset.find(tmp_path / "photos", labels, tell=told.append)
+
+
 def test_an_absolute_path_in_the_folder_is_one_below_it(tmp_path):
     save(tmp_path / "photos" / "0" / "a.png", flat(1, 2, 3))
     labels = tmp_path / "labels.csv"
@@ -388,7 +407,8 @@ def test_an_onnx_model_cannot_be_attacked(colors, tmp_path):
 def test_squeezenet_classifies_as_its_readme_says():
     """61.3 % top-1 on the 1000 photographs that these 240 are from."""
     found = dataset.find(DATA / "imagenet", DATA / "imagenet" / "labels.csv")[::2]
-    model = models.load(str(DATA / "models" / "squeezenet1_1.onnx"), Preprocessing())
+    network = optional_data.needed("models", "squeezenet1_1.onnx")
+    model = models.load(str(network), Preprocessing())
     images = dataset.load(found, model.preprocessing)
     right = Share(int((model.predict(images.pixels) == images.labels).sum()), len(found))
     low, high = right.interval
@@ -654,8 +674,9 @@ def test_records_that_are_none_are_told(tmp_path):
 @needs_data
 def test_lgs_saves_the_published_attacked_photographs():
     """All 48 are lost undefended, and at least 0.80 of them are right again behind LGS."""
+    network = optional_data.needed("models", "squeezenet1_1.onnx")
     made = evaluate(
-        Victim(models.load(str(DATA / "models" / "squeezenet1_1.onnx"), PRESETS["as-is"])),
+        Victim(models.load(str(network), PRESETS["as-is"])),
         dataset.find(DATA / "attacked" / "clean", DATA / "attacked" / "labels.csv"),
         [parse_defense("none"), parse_defense("lgs")],
         [DATA / "attacked" / "lavan_32px"],
@@ -717,12 +738,8 @@ def test_the_blind_figure_counts_where_it_is_lower():
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
-from click.testing import CliRunner
-from lgs_cli.cli import commands
-result = CliRunner().invoke(commands, sys.argv[1:])
-print(result.stdout, end="")
-print(result.stderr, result.exception or "", file=sys.stderr)
-sys.exit(result.exit_code if result.exception is None else 70)
+from lgs_cli.__main__ import main
+main()
 """
 
 
@@ -786,7 +803,7 @@ def test_without_torch_its_models_are_refused_by_name(tmp_path):
     done = without_torch(
         "evaluate", "--model", tmp_path / "net.pt2", "--images", tmp_path / "photos"
     )
-    assert done.returncode == 70
+    assert done.returncode == 2
     assert "a .pt2 model needs torch: pip install 'lgs-cli[eval]'" in done.stderr
 
 

@@ -24,10 +24,27 @@ from lgs_cli.commands.model_options import (
 from lgs_cli.evaluation.attacks import ATTACKS
 from lgs_cli.evaluation.attacks.attack import Attack
 from lgs_cli.evaluation.specs import AttackSpec, parse_defense, target_number
-from lgs_cli.wording import printable
+from lgs_cli.wording import in_columns, printable
 
 
-@click.group(cls=Group)
+def _presets() -> str:
+    """List the well-known kinds of the attacks, as ``--attack`` takes them."""
+    kinds = [
+        (preset, f"{kind.name}:{parameters}")
+        for kind in ATTACKS.values()
+        for preset, parameters in kind.presets.items()
+    ]
+    return "\n".join(
+        [
+            "\b",
+            "Kinds of patches, as 'lgs evaluate --attack' takes them; for 'lgs attack' each",
+            "parameter is an option (--cells 8 --flat-cells):",
+            *in_columns([[f"  {preset}", spec] for preset, spec in kinds]),
+        ]
+    )
+
+
+@click.group(cls=Group, epilog=_presets())
 def attack() -> None:
     """Attack images, to see what a defense is worth."""
 
@@ -49,7 +66,10 @@ def _command(kind: Attack) -> click.Command:
     )
     command: Any = run
     training = (
-        click.option("--train", metavar="DIR", type=FILE, help="Train on these, not on IMAGES."),
+        click.option(
+            "--train", metavar="DIR", type=FILE,
+            help="Train on these, not on IMAGES or, with --count, as many after those.",
+        ),
         click.option(
             "--train-labels", metavar="FILE.csv", type=FILE,
             help="Labels of the images to train on.",
@@ -69,6 +89,10 @@ def _command(kind: Attack) -> click.Command:
             "-o", "--output", required=True, metavar="DIR", type=FILE,
             help="Where attacked PNGs and attacks.jsonl go.",
         ),
+        click.option(
+            "--count", metavar="N", type=click.IntRange(min=0), default=0, show_default=True,
+            help="Photographs to attack, the first ones; 0: all.",
+        ),
         click.argument("images", metavar="IMAGES", type=FILE),
         params_options(kind.params),
         *(reversed(training) if kind.needs_training(kind.params()) else ()),
@@ -87,7 +111,11 @@ def _attack(spec: AttackSpec, options: dict[str, Any]) -> int:
     defense = parse_defense(options["through"])
     output: Path = options["output"]
     photographs = find_photographs(options, options["images"], [output])
+    count = options["count"]
     training = []
+    if count:
+        # as lgs evaluate does it: a patch is better tried on what it was not trained on
+        photographs, training = photographs[:count], photographs[count : 2 * count]
     if options.get("train"):
         given = options | {"labels": options["train_labels"]}
         training = find_photographs(given, options["train"], [output])
@@ -99,5 +127,8 @@ def _attack(spec: AttackSpec, options: dict[str, Any]) -> int:
     already = f", {wrong} of them classified wrongly before" if wrong else ""
     shown = printable(str(output))
     counts = f"{len(records)} attacked, {len(succeeded)} successfully{already}"
+    shares = [record.survives for record in records if record.survives is not None]
+    if shares:
+        counts += f", on average in {sum(shares) / len(shares):.0%} of the views tried"
     click.echo(f"{counts} -> {shown}", err=True)
     return 0

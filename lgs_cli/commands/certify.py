@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +157,7 @@ def _as_text(prover: Prover, certificates: Sequence[Certificate], failed: int) -
 
 
 def _as_json(prover: Prover, certificates: Sequence[Certificate], failed: int) -> str:
+    from lgs_cli.evaluation import provenance
     from lgs_cli.evaluation.certify import summarize
 
     found = summarize(certificates)
@@ -176,9 +172,8 @@ def _as_json(prover: Prover, certificates: Sequence[Certificate], failed: int) -
         }
 
     record = {
-        "command": shlex.join(["lgs", *sys.argv[1:]]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "libraries": dict(_libraries()),
+        **provenance.origin(),
+        "device": prover.model.device_name,
         "settings": prover.settings(),
         "photographs": len(certificates),
         "failed": failed,
@@ -190,10 +185,3 @@ def _as_json(prover: Prover, certificates: Sequence[Certificate], failed: int) -
         "certificates": [asdict(one) for one in certificates],
     }
     return json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-
-
-def _libraries() -> Iterator[tuple[str, str]]:
-    """Give the versions of the packages whose numbers the answers are."""
-    for package in ("numpy", "opencv-python", "pillow", "torch", "onnxruntime"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            yield package, metadata.version(package)

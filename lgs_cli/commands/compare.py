@@ -87,7 +87,7 @@ def _write_sheet(
     from PIL import Image
 
     from lgs_cli.report.sheet import Label, make_sheet
-    from lgs_cli.storage import write
+    from lgs_cli.storage import write_result
 
     columns = [Label("original")]
     for text, chain in chains.items():
@@ -108,7 +108,7 @@ def _write_sheet(
     options: dict[str, Any] = {"quality": 92, "subsampling": 0} if lossy else {}
     data = io.BytesIO()
     sheet.save(data, "JPEG" if lossy else "PNG", **options)
-    write(output, data.getvalue())
+    write_result(output, data.getvalue())
     click.echo(f"{printable(output)}: {sheet.width} x {sheet.height} pixels", err=True)
 
 

@@ -35,7 +35,9 @@ from lgs_cli.evaluation.table import write as write_table
 @labels_option
 @click.option(
     "--defense", "defenses", metavar="DEFENSE", multiple=True, default=("none", "lgs"),
-    show_default=True, help="none, NAME or NAME:PARAM=VALUE,...; repeatable.",
+    show_default=True,
+    help="none, NAME or NAME:PARAM=VALUE,...; repeatable. double-mask asks the evaluated model if "
+    "no other is named.",
 )  # fmt: skip
 @click.option(
     "--attack", "attacks", metavar="ATTACK", multiple=True,

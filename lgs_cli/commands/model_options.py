@@ -247,4 +247,7 @@ def find_photographs(
     """
     from lgs_cli.evaluation import dataset
 
-    return dataset.find(folder, options["labels"], never, class_names(options))
+    def tell(line: str) -> None:
+        click.echo(f"lgs: {line}", err=True)
+
+    return dataset.find(folder, options["labels"], never, class_names(options), tell)

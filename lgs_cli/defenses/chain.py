@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
@@ -78,7 +78,11 @@ def apply_chain(image: NDArray[Any], chain: Chain, *, with_mask: bool = False) -
     return Cleaned(image, mask if with_mask else None, coverage, score, regions)
 
 
-def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Chain:
+def parse_chain(
+    method: str,
+    assignments: Sequence[tuple[str, Any]] = (),
+    special: Mapping[str, type[Params]] | None = None,
+) -> Chain:
     """Read a chain of methods and their parameters.
 
     Parameters
@@ -89,6 +93,8 @@ def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Cha
     assignments : sequence of (str, value)
         More parameters by name, each as text or as a value. A name that several methods of the
         chain have must say whose it is: ``"median.window"``.
+    special : mapping of str to type, optional
+        Parameters that some methods take here instead of their registered ones.
 
     Returns
     -------
@@ -108,12 +114,13 @@ def parse_chain(method: str, assignments: Sequence[tuple[str, Any]] = ()) -> Cha
             raise ValueError(_no_method(name))
     if len(set(names)) < len(names):
         raise ValueError(f"{listing!r} names a method twice; once is enough")
+    kinds = {name: (special or {}).get(name) or DEFENSES[name].params for name in names}
     given: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, value in (*parse_assignments(rest), *assignments):
-        owner, name = _owner(key, names)
-        expected = get_type_hints(DEFENSES[owner].params)[name]
+        owner, name = _owner(key, kinds)
+        expected = get_type_hints(kinds[owner])[name]
         given[owner][name] = parse_value(value, expected)
-    return tuple(Step(name, DEFENSES[name].params(**given[name])) for name in names)
+    return tuple(Step(name, kinds[name](**given[name])) for name in names)
 
 
 def canonical(name: str) -> str:
@@ -158,9 +165,10 @@ def parse_assignments(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _owner(key: str, names: Sequence[str]) -> tuple[str, str]:
+def _owner(key: str, kinds: Mapping[str, type[Params]]) -> tuple[str, str]:
     """Find the method of the chain that a parameter belongs to."""
-    valid = {name: [spec.name for spec in fields(DEFENSES[name].params)] for name in names}
+    names = list(kinds)
+    valid = {name: [spec.name for spec in fields(kind)] for name, kind in kinds.items()}
     method, dot, parameter = key.rpartition(".")
     parameter = parameter.replace("-", "_")
     owners = [

@@ -92,7 +92,11 @@ class OnnxNetwork:
             ]
             return rows[0] if whole else np.concatenate(rows)
         except Exception as error:  # as above
-            raise ValueError(_first_line(error)) from error
+            reason = _first_line(error)
+            if self.engine == "opencv":  # which lacks operators, and more of them before version 5
+                reason = reason.strip("> ").removesuffix(", where")
+                reason = f"OpenCV: {reason}; pip install 'lgs-cli[onnx]' runs more networks"
+            raise ValueError(reason) from error
 
 
 def _first_line(error: Exception) -> str:

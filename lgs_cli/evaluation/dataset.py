@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from lgs_cli.errors import ImageError, NoImagesError, UsageError
 from lgs_cli.evaluation.classes import Classes
 from lgs_cli.lazy import np
 from lgs_cli.storage import inputs
-from lgs_cli.wording import printable
+from lgs_cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,6 +115,7 @@ def find(
     labels: Path | None = None,
     never: Sequence[Path] = (),
     classes: Classes | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Photograph]:
     """List the images of a folder, sorted by name.
 
@@ -131,20 +132,25 @@ def find(
         Folders to skip: those that results go to.
     classes : Classes, optional
         The names of the model's classes.
+    tell : callable, optional
+        Called with a line if the CSV lists files that do not exist and others that do: the former
+        are left out. Without it they are refused.
 
     Raises
     ------
     UsageError
         If the folder or the CSV does not exist, the CSV is no such table, it lists a file that
-        does not exist or lies outside `folder`, or there is no class of a name.
+        lies outside `folder`, or does not exist, or there is no class of a name.
     NoImagesError
         If there is no image.
     """
     if not folder.is_dir():
         raise UsageError(f"{printable(str(folder))} is not a directory")
-    found = (
-        _from_csv(folder, labels, classes) if labels else _from_subfolders(folder, never, classes)
-    )
+    if labels is None:
+        found = _from_subfolders(folder, never, classes)
+    else:
+        found = _from_csv(folder, labels, classes)
+        found = _those_there(found, folder, labels, tell)
     if not found:
         raise NoImagesError(f"no image in {printable(str(folder))}")
     return sorted(found, key=lambda photograph: photograph.name)
@@ -175,10 +181,27 @@ def _from_csv(folder: Path, labels: Path, classes: Classes | None) -> list[Photo
         name = _below(folder, file)
         if name is None:
             raise UsageError(f"{where}: {printable(file)} does not lie in {shown}")
-        if not (folder / name).is_file():
-            raise UsageError(f"{where}: {printable(str(folder / name))} does not exist")
         found.append(Photograph(name.as_posix(), folder / name, number))
     return found
+
+
+def _those_there(
+    found: Sequence[Photograph], folder: Path, labels: Path, tell: Callable[[str], None] | None
+) -> list[Photograph]:
+    """Leave out files that do not exist, and tell of it, or refuse them."""
+    there = [photograph for photograph in found if photograph.path.is_file()]
+    if len(there) == len(found):
+        return there
+    index = next(index for index, one in enumerate(found) if not one.path.is_file())
+    table, shown = printable(str(labels)), printable(str(folder))
+    first = f"line {index + 2}: {printable(str(found[index].path))} does not exist"
+    if not there or tell is None:
+        raise UsageError(f"{table}, {first}; paths in the CSV start from {shown}")
+    tell(
+        f"{table} lists {counted(len(found), 'file')}, and {shown} holds {len(there)} of them: the "
+        f"others are left out ({first})"
+    )
+    return there
 
 
 def _below(folder: Path, file: str) -> Path | None:

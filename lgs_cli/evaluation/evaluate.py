@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lgs_cli.errors import UsageError
 from lgs_cli.evaluation import adaptive, provenance
 from lgs_cli.evaluation.columns import Column, column, warnings_about
 from lgs_cli.evaluation.dataset import Images, Photograph
+from lgs_cli.evaluation.double_masking import is_provable, is_proved
 from lgs_cli.evaluation.kept import Kept
 from lgs_cli.evaluation.models import require_gradients
 from lgs_cli.evaluation.provenance import DataHash
@@ -40,6 +42,9 @@ class EvaluateParams(Params):
         Whether an attack through each defense is made.
     adaptive_count : int
         How many of the photographs it is made on; 0: all.
+    certify : bool
+        Whether it is counted, for double masking, of how many photographs it is proved that no
+        patch changes the answer.
     """
 
     count: int = parameter(0, "Photographs to evaluate; 0: all.", at_least=0)
@@ -49,6 +54,9 @@ class EvaluateParams(Params):
     adaptive: bool = parameter(False, "Attack through each defense, too.")
     adaptive_count: int = parameter(
         0, "Photographs to attack through each defense; 0: all.", at_least=0
+    )
+    certify: bool = parameter(
+        False, "Count for how many photographs double-mask is proved to be right."
     )
 
 
@@ -104,6 +112,8 @@ def evaluate(
     rows = []
     for spec in defenses:
         row, survived = _row(victim, spec, images, columns)
+        if params.certify and is_provable(spec.chain):
+            row = replace(row, certified=_proved(victim, spec, images))
         if params.adaptive:
             few = images.at(slice(0, params.adaptive_count or len(images)))
             share, doubts = adaptive.attack_through(victim, spec, through, few, keep)
@@ -124,6 +134,17 @@ def evaluate(
     )
 
 
+def _proved(victim: Victim, spec: DefenseSpec, images: Images) -> Share:
+    """Count the photographs of which it is proved that no patch changes the answer."""
+    victim.progress.start(f"{spec.text}: proofs", len(images))
+    chain = victim.behind(spec.chain).chain
+    hits = 0
+    for pixels, label in zip(images.pixels, images.labels.tolist(), strict=True):
+        hits += is_proved(pixels, label, chain)
+        victim.progress.advance()
+    return Share(hits, len(images))
+
+
 def _refuse_early(
     victim: Victim,
     defenses: Sequence[DefenseSpec],
@@ -131,6 +152,8 @@ def _refuse_early(
     params: EvaluateParams,
 ) -> None:
     """Refuse what cannot work before the work begins, not hours into it."""
+    if params.certify and not any(is_provable(defense.chain) for defense in defenses):
+        raise UsageError("--certify proves what double-mask answers: add --defense double-mask")
     if params.adaptive or any(spec.attack.needs_gradients(spec.params) for spec in attacks):
         require_gradients(victim.model, "an attack")
     if params.adaptive:

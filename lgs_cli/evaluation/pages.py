@@ -13,10 +13,10 @@ def write_text(path: Path, text: str) -> None:
 
     Raises
     ------
-    StorageError, OSError
+    LgsError
         If the file cannot be written.
     """
-    storage.write(str(path), text.encode())
+    storage.write_result(str(path), text.encode())
 
 
 def write_page(path: Path, title: str, chart: str, text: str) -> None:

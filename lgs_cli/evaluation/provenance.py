@@ -70,11 +70,18 @@ def describe(victim: Victim, data: DataHash, attacks: Iterable[AttackSpec] = ())
     seeds = {spec.text: asdict(spec.params).get("seed") for spec in attacks}
     return {
         **settings(victim, data),
-        "command": printable(shlex.join(["lgs", *sys.argv[1:]])),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **origin(),
         "device": victim.model.device_name,
         "batch_size": victim.batch_size,
         "seeds": seeds,
+    }
+
+
+def origin() -> dict[str, Any]:
+    """Say what made a result, and when: the command line, the date, the libraries."""
+    return {
+        "command": printable(shlex.join(["lgs", *sys.argv[1:]])),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "libraries": _libraries(),
     }
 

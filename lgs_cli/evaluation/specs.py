@@ -10,8 +10,9 @@ from lgs_cli.errors import UsageError
 from lgs_cli.evaluation.attacks import ATTACKS
 from lgs_cli.evaluation.attacks.attack import Attack
 from lgs_cli.evaluation.classes import Classes
+from lgs_cli.evaluation.double_masking import EvaluatedMaskParams
 from lgs_cli.params import Params
-from lgs_cli.wording import printable
+from lgs_cli.wording import nearest, printable
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class AttackSpec:
     params: Params
 
 
+_SPECIAL = {"double-mask": EvaluatedMaskParams}
+
+
 def parse_defense(text: str) -> DefenseSpec:
     """Read a defense.
 
@@ -56,7 +60,7 @@ def parse_defense(text: str) -> DefenseSpec:
     ----------
     text : str
         ``none``, ``NAME``, ``NAME:param=value,param=value``, or a chain of names:
-        ``median,lgs:threshold=0.2``.
+        ``median,lgs:threshold=0.2``. Double masking asks the evaluated model if none is named.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def parse_defense(text: str) -> DefenseSpec:
     if text == "none":
         return DefenseSpec(text, ())
     try:
-        return DefenseSpec(printable(text), parse_chain(text))
+        return DefenseSpec(printable(text), parse_chain(text, special=_SPECIAL))
     except ValueError as error:
         raise UsageError(f"defense {text!r}: {error}") from None
 
@@ -101,7 +105,9 @@ def parse_attack(text: str, classes: Classes | None = None) -> AttackSpec:
     """
     name, _, assignments = text.partition(":")
     if name not in ATTACKS:
-        raise UsageError(f"no attack {name!r}; there are {', '.join(ATTACKS)}")
+        meant = nearest(name.lower(), ATTACKS)
+        guess = f"did you mean {meant!r}? " if meant else ""
+        raise UsageError(f"no attack {name!r}; {guess}there are {', '.join(ATTACKS)}")
     attack = ATTACKS[name]
     types = get_type_hints(attack.params)
     known = ", ".join(spec.name.replace("_", "-") for spec in fields(attack.params))

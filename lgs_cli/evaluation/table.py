@@ -80,6 +80,9 @@ class Row:
     adaptive_is_blind : bool
         Whether that is the figure of the attack that does not know the defense, because it was
         the stronger one.
+    certified : Share or None
+        Images of which it is proved that the defense answers rightly, whatever a patch of the size
+        it guards against holds; None if nothing is proved of it.
     """
 
     defense: str
@@ -89,6 +92,7 @@ class Row:
     success: tuple[Share, ...]
     adaptive: Share | None = None
     adaptive_is_blind: bool = False
+    certified: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,11 @@ class Table:
     warnings: tuple[str, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_certified(self) -> bool:
+        """Whether something is proved of a defense."""
+        return any(row.certified is not None for row in self.rows)
+
     def columns(self) -> list[str]:
         """Return the headings."""
         heads = ["defense", "clean"]
@@ -128,6 +137,8 @@ class Table:
             heads += [attack, "success"]
         if self.adaptive is not None:
             heads.append(f"adaptive {self.adaptive}")
+        if self.is_certified:
+            heads.append("certified")
         return [*heads, "ms/image"]
 
     def cells(self) -> list[list[str]]:
@@ -140,6 +151,8 @@ class Table:
             if self.adaptive is not None:
                 mark = " (blind)" if row.adaptive_is_blind else ""
                 line.append("-" if row.adaptive is None else f"{row.adaptive}{mark}")
+            if self.is_certified:
+                line.append("-" if row.certified is None else str(row.certified))
             lines.append([*line, f"{row.milliseconds:.1f}"])
         return lines
 
@@ -191,6 +204,8 @@ def _csv(table: Table) -> str:
         if table.adaptive is not None and row.adaptive is not None:
             measure = "blind accuracy" if row.adaptive_is_blind else "adaptive accuracy"
             shares.append((table.adaptive, measure, row.adaptive))
+        if row.certified is not None:
+            shares.append(("", "certified", row.certified))
         for attack, measure, share in shares:
             low, high = share.interval
             value = f"{share.value:.6f}" if share.total else ""
@@ -234,6 +249,7 @@ def to_json(table: Table) -> dict[str, Any]:
                 ],
                 "adaptive": None if row.adaptive is None else plain(row.adaptive),
                 "adaptive_is_blind": row.adaptive_is_blind,
+                "certified": None if row.certified is None else plain(row.certified),
             }
             for row in table.rows
         ],

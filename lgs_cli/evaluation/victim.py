@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lgs_cli.defenses.chain import Chain, apply_chain
 from lgs_cli.errors import LgsError
 from lgs_cli.evaluation.dataset import Images
+from lgs_cli.evaluation.double_masking import bound
 from lgs_cli.evaluation.models.model import Model
 from lgs_cli.evaluation.progress import Progress, Silence
 from lgs_cli.lazy import np
@@ -69,7 +70,7 @@ class Victim:
 
     def behind(self, chain: Chain) -> Victim:
         """Return the same model behind other defenses."""
-        return replace(self, chain=chain)
+        return replace(self, chain=bound(chain, self.model))
 
     def clean(self, pixels: NDArray[np.uint8]) -> Defended:
         """Run the defenses over images, uint8 (N, H, W, 3) RGB.

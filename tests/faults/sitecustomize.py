@@ -3,7 +3,8 @@
 An order is ``LGS-FAULT`` and words: it stands for the decoder bug that a hostile image would hit.
 The package itself knows nothing of it. A process with ``LGS_TEST_SIGNAL_AT_FORK`` in its
 environment sends itself that signal when it has forked; ``LGS_TEST_SIGNAL_AT_IMPORT`` is a module
-and the signal that comes while it loads.
+and the signal that comes while it loads. ``LGS_TEST_NETWORK_FAULT`` is an order that ONNX
+networks obey: behind the number of batches before it, or behind ``load``.
 """
 
 from __future__ import annotations
@@ -56,8 +57,13 @@ def obey(order: str, *words: str) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
+    """Changes a module as soon as it has been loaded."""
+
+    def __init__(self, name, change):
+        self.name, self.change = name, change
+
     def find_spec(self, name, path=None, target=None):
-        if name != "lgs_cli.image_io":
+        if name != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(name, path)
@@ -65,23 +71,48 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             load(module)
-            decode = module.decode
-
-            def decode_or_obey(data, **options):
-                if "poison" in _hoard:
-                    os.abort()
-                data, _, order = data.partition(MARK)
-                if order:
-                    obey(*order.decode().split())
-                return decode(data, **options)
-
-            module.decode = decode_or_obey
+            self.change(module)
 
         spec.loader.exec_module = exec_module
         return spec
 
 
-sys.meta_path.insert(0, _Finder())
+def _obey_images(image_io):
+    decode = image_io.decode
+
+    def decode_or_obey(data, **options):
+        if "poison" in _hoard:
+            os.abort()
+        data, _, order = data.partition(MARK)
+        if order:
+            obey(*order.decode().split())
+        return decode(data, **options)
+
+    image_io.decode = decode_or_obey
+
+
+def _break_networks(onnx_network):
+    """Have every network obey an order after some batches, or when it is loaded."""
+    when, *order = os.environ["LGS_TEST_NETWORK_FAULT"].split()
+    network = onnx_network.OnnxNetwork
+    if when == "load":
+        network.__init__ = lambda *_: obey(*order)
+        return
+    answer, left = network.__call__, [int(when)]
+
+    def answer_or_obey(self, x):
+        if not left[0]:
+            obey(*order)
+        left[0] -= 1
+        return answer(self, x)
+
+    network.__call__ = answer_or_obey
+
+
+sys.meta_path.insert(0, _Finder("lgs_cli.image_io", _obey_images))
+
+if "LGS_TEST_NETWORK_FAULT" in os.environ:
+    sys.meta_path.insert(0, _Finder("lgs_cli.defenses.onnx_network", _break_networks))
 
 if "LGS_TEST_SIGNAL_AT_FORK" in os.environ:
     _number = int(os.environ["LGS_TEST_SIGNAL_AT_FORK"])

@@ -13,6 +13,7 @@ from lgs_cli.evaluation.attacks.attack import Attack
 _FILES = (
     "lavan",
     "patch",
+    "eot",
 )
 
 ATTACKS: dict[str, Attack] = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lgs_cli.defenses.chain import Chain
@@ -97,6 +97,8 @@ class Attack:
     variants : callable or None
         Its parameters changed in every way that suits these defenses, in the order in which they
         are tried. None: the attack is not made through each defense of a table.
+    presets : mapping of str to str
+        Well-known kinds of it, and the parameters that make them: ``"cells=8,gray=true"``.
     """
 
     name: str
@@ -109,3 +111,4 @@ class Attack:
     needs_training: Callable[[Any], bool] = never
     check: Callable[[Any, Chain], None] = accept
     variants: Callable[[Any, Chain], tuple[Any, ...]] | None = None
+    presets: Mapping[str, str] = field(default_factory=dict)

@@ -128,6 +128,7 @@ def attack(
     params: LavanParams,
     through: Layer | None = None,
     advance: Callable[[int], None] | None = None,
+    kind: type[Batch] = Batch,
 ) -> Crafted:
     """Attack one batch of images.
 
@@ -154,6 +155,8 @@ def attack(
     advance : callable, optional
         Called with how many more images are done; after a share of the steps that is the
         same share of the images.
+    kind : type
+        How patches are laid into images and judged.
 
     Returns
     -------
@@ -178,7 +181,7 @@ def attack(
     steps = done = 0
     best: Batch | None = None
     for restart in range(params.restarts):
-        batch = Batch(x, images, before.shape[1], params, restart)
+        batch = kind(x, images, before.shape[1], params, restart)
         for _ in batch.run(model, defend):
             steps += 1
             share = steps * len(images) // total
@@ -187,28 +190,30 @@ def attack(
                 done = share
         best = batch if best is None else best.joined(batch)
     assert best is not None
-    pixels = to_pixels(best.image)
+    pixels = to_pixels(best.written())
     with torch.no_grad():
         after = model.differentiable(defend(to_tensor(pixels, model.device))).softmax(1)
     if advance is not None and done < len(images):
         advance(len(images) - done)  # a batch may end before its last step
     seconds = (time.perf_counter() - started) / len(images)
+    boxes = [best.box(i) for i in range(len(images))]
     records = [
         Attacked(
             file=file_name(images.names[i]),
             source=images.names[i],
             label=int(images.labels[i]),
             target=best.targets[i],
-            top=best.corners[i][0],
-            left=best.corners[i][1],
-            height=best.side,
-            width=best.side,
+            top=boxes[i].top,
+            left=boxes[i].left,
+            height=boxes[i].height,
+            width=boxes[i].width,
             before=int(before[i].argmax()),
             after=int(after[i].argmax()),
             confidence=float(after[i].max()),
             steps=int(best.steps[i]),
             dead_steps=int(best.dead[i]),
             seconds=seconds,
+            survives=best.survival(i),
         )
         for i in range(len(images))
     ]
@@ -221,11 +226,16 @@ def _nothing(x: Tensor) -> Tensor:
 
 def prepare(victim: Victim, params: LavanParams, material: Images | None) -> Prepared:
     """Get ready to attack a model; LaVAN trains on nothing, so `material` is not used."""
+    return ready(victim, params, Batch)
+
+
+def ready(victim: Victim, params: LavanParams, kind: type[Batch]) -> Prepared:
+    """Get ready to attack a model, with patches that are laid and judged as `kind` does it."""
     model = require_gradients(victim.model, "an attack")
     through = victim.layer()
 
     def run(images: Images) -> Crafted:
-        crafted = attack(model, images, params, through, victim.progress.advance)
+        crafted = attack(model, images, params, through, victim.progress.advance, kind)
         if not isinstance(through, Guarded):
             return crafted
         behind = victim.clean(crafted.pixels)
@@ -278,4 +288,11 @@ ATTACK = Attack(
     prepare=prepare,
     check=check,
     variants=variants,
+    presets={
+        "textured": "cells=8,flat-cells=true",
+        "smooth": "cells=8",
+        "gray": "gray=true",
+        "soft": "variation=1",
+        "blended": "start=content,variation=1,step-size=0.03",
+    },
 )

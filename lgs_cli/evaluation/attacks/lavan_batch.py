@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lgs_cli.evaluation.attacks.pasting import Box
 from lgs_cli.evaluation.attacks.placement import choose_target, draws, place, side_of
 from lgs_cli.evaluation.bpda import Guarded
 from lgs_cli.evaluation.dataset import Images
@@ -22,7 +23,17 @@ _WEIGHTS = 0.0001, 1000.0  # the least and the most that a weight of hiding adap
 
 
 class Batch:
-    """One start of the attack on one batch of images."""
+    """One start of the attack on one batch of images.
+
+    Attributes
+    ----------
+    best : torch.Tensor
+        The best patch so far of each image.
+    looks : int
+        In how many images a patch is seen at each step.
+    """
+
+    looks = 1
 
     def __init__(
         self,
@@ -64,7 +75,7 @@ class Batch:
             self.patch = self.patch.mean(1, keepdim=True)
         self.weight = torch.full((count,), params.evade, device=x.device)
         self.score = torch.full((count,), -torch.inf, device=x.device)
-        self.image = x.clone()
+        self.best = self.patch.clone()
         self.steps = torch.zeros(count, dtype=torch.long, device=x.device)
         self.dead = torch.zeros(count, dtype=torch.long, device=x.device)
 
@@ -76,29 +87,32 @@ class Batch:
         return F.adaptive_avg_pool2d(inside, cells)
 
     def run(self, model: TorchModel, defend: Layer) -> Iterator[None]:
-        """Take steps, one for each item; in the end `image` holds the best image of each."""
+        """Take steps, one for each item; in the end `best` holds the best patch of each image."""
         params = self.params
         momentum = torch.zeros_like(self.patch)
         active = torch.arange(len(self.x), device=self.x.device)
         guard = defend if params.evade and isinstance(defend, Guarded) else None
         for step in range(params.steps + 1):
             patch = self.patch[active].requires_grad_()
-            image = self.pasted(patch, active)
+            image = self.seen(patch, active)
+            owner = active.repeat_interleave(self.looks)
             logits = model.differentiable((guard.passed if guard else defend)(image))
-            margin = self.margin(logits, active)
+            margin = self.margin(logits, owner)
             score = margin.detach()
             found = torch.zeros_like(score, dtype=torch.bool)
             if guard:
-                score, found = self.behind(model, guard, image.detach(), score, active)
-            better = score > self.score[active]
+                score, found = self.behind(model, guard, image.detach(), score, owner)
+            score = score.view(-1, self.looks).mean(1)
+            found = found.view(-1, self.looks).any(1)
+            better = self.is_better(score, active)
             self.score[active[better]] = score[better]
-            self.image[active[better]] = image.detach()[better]
+            self.best[active[better]] = patch.detach()[better]
             if step == params.steps:
                 break
             going = torch.ones_like(better)
             if params.confidence < 1:
-                confident = self.confidence(logits.detach(), active) >= params.confidence
-                going = found | ~confident
+                sure = self.confidence(logits.detach(), owner).view(-1, self.looks).mean(1)
+                going = found | (sure < params.confidence)
             if not going.any():
                 break
             gradient = model.gradient(margin.sum(), patch, image)
@@ -146,14 +160,42 @@ class Batch:
         pull = torch.zeros_like(self.patch[active])
         if pulled.any():
             patch = self.patch[active[pulled]].requires_grad_()
-            response = guard.response(self.pasted(patch, active[pulled]))
+            response = guard.response(self.seen(patch, active[pulled]))
             (gradient,) = torch.autograd.grad(response.sum(), patch)
             size = gradient.abs().mean((1, 2, 3), keepdim=True)
             pull[pulled] = weight[pulled, None, None, None] * gradient / size.clamp(min=1e-30)
         return pull
 
+    def seen(self, patch: Tensor, active: Tensor) -> Tensor:
+        """Return the images that a step is judged by, `looks` for each of `active`, in turn."""
+        return self.pasted(patch, active)
+
+    def is_better(self, score: Tensor, active: Tensor) -> Tensor:
+        """Say which patches of `active` are to be kept as the best so far, (N,)."""
+        return score > self.score[active]
+
+    def written(self) -> Tensor:
+        """Return the images with their best patches, as they are written."""
+        return self.pasted(self.best, torch.arange(len(self.x), device=self.x.device))
+
+    def box(self, index: int) -> Box:
+        """Return the box around the patch of one of the images that are written."""
+        top, left = self.corners[index]
+        return Box(top, left, self.side, self.side)
+
+    def survival(self, index: int) -> float | None:
+        """Return the share of transformations that a patch survives; None: it is made for one."""
+        return None
+
     def pasted(self, patch: Tensor, active: Tensor) -> Tensor:
-        """Return the images of `active` with their patches, rounded to 8 bits."""
+        """Return the images of `active` with their patches as they lie, rounded to 8 bits."""
+        patch = rounded(self.enlarged(patch))
+        x = self.x[active]
+        index = self.index[active][:, None].expand(-1, 3, -1)
+        return x.flatten(2).scatter(2, index, patch.flatten(2)).view(x.shape)
+
+    def enlarged(self, patch: Tensor) -> Tensor:
+        """Return patches at their full size and in color, (N, 3, side, side)."""
         if patch.shape[-1] != self.side:
             size = (self.side, self.side)
             if self.params.flat_cells:
@@ -164,10 +206,7 @@ class Batch:
         patch = patch.expand(-1, 3, -1, -1)
         if self.params.exploit_normalization:
             patch = _with_maximal_step(patch)
-        patch = patch + ((patch * 255).round() / 255 - patch).detach()
-        x = self.x[active]
-        index = self.index[active][:, None].expand(-1, 3, -1)
-        return x.flatten(2).scatter(2, index, patch.flatten(2)).view(x.shape)
+        return patch
 
     def margin(self, logits: Tensor, active: Tensor) -> Tensor:
         """Return what the attack maximizes, (N,)."""
@@ -190,10 +229,15 @@ class Batch:
         """Return this start with every image for which the other did better replaced."""
         better = other.score > self.score
         self.score = torch.where(better, other.score, self.score)
-        self.image = torch.where(better[:, None, None, None], other.image, self.image)
+        self.best = torch.where(better[:, None, None, None], other.best, self.best)
         self.steps += other.steps
         self.dead += other.dead
         return self
+
+
+def rounded(x: Tensor) -> Tensor:
+    """Round colors to 8 bits, with the gradient of the identity."""
+    return x + ((x * 255).round() / 255 - x).detach()
 
 
 def _with_maximal_step(patch: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ def paste(
         if target is None and params.target != "random":
             target = choose_target(params.target, int(images.labels[i]), classes, draw)
         targets.append(target)
-        boxes.append(_box(blend(pixels[i], patch.pixels, spot)))
+        boxes.append(box_around(blend(pixels[i], patch.pixels, spot)))
     behind = victim.clean(pixels)
     after = victim.model.logits(behind.pixels, victim.batch_size).astype(np.float64)
     chances = np.exp(after - after.max(1, keepdims=True))
@@ -174,20 +174,22 @@ def paste(
     return Crafted(pixels, with_findings(records, behind.found, behind.scores))
 
 
-class _Box(NamedTuple):
+class Box(NamedTuple):
+    """A box of pixels."""
+
     top: int
     left: int
     height: int
     width: int
 
 
-def _box(covered: NDArray[np.bool_]) -> _Box:
+def box_around(covered: NDArray[np.bool_]) -> Box:
     """Return the box around what is covered; all 0 if transparency leaves no pixel."""
     rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
     if not len(rows):
-        return _Box(0, 0, 0, 0)
+        return Box(0, 0, 0, 0)
     top, left = int(rows[0]), int(columns[0])
-    return _Box(top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left)
+    return Box(top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lgs_cli.evaluation.attacks.pasting import Patch, Spot, draw_spot
+from lgs_cli.evaluation.attacks import warping
+from lgs_cli.evaluation.attacks.pasting import Patch, draw_spot
 from lgs_cli.evaluation.attacks.placement import choose_target, require_classes, side_of
 from lgs_cli.evaluation.dataset import Images
 from lgs_cli.evaluation.models import require_gradients
 from lgs_cli.evaluation.models.torch_model import to_pixels, to_tensor
 from lgs_cli.evaluation.victim import Victim
-from lgs_cli.lazy import F, np, torch
+from lgs_cli.lazy import np, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +67,10 @@ def train(victim: Victim, images: Images, params: PatchParams) -> Patch:
         chosen = draw.choice(len(images), min(victim.batch_size, len(images)), replace=False)
         x = to_tensor(images.pixels[chosen], model.device)
         spots = [draw_spot(params, size, side, draw) for _ in chosen]
-        pasted = _paste(x, [patch] * len(chosen), [mask] * len(chosen), spots)
+        count = len(chosen)
+        pasted = warping.paste(
+            x, patch.expand(count, -1, -1, -1), mask.expand(count, -1, -1), spots
+        )
         logits = model.differentiable(through(pasted) if through is not None else pasted)
         label = torch.from_numpy(images.labels[chosen]).to(model.device)
         loss = -_reward(logits, label, target).mean()
@@ -88,22 +90,3 @@ def _reward(logits: Tensor, label: Tensor, target: int | None) -> Tensor:
         return logits.log_softmax(1)[:, target]
     others = logits.scatter(1, label[:, None], -torch.inf)
     return others.logsumexp(1) - logits.logsumexp(1)
-
-
-def _paste(
-    x: Tensor, patches: Sequence[Tensor], masks: Sequence[Tensor], spots: Sequence[Spot]
-) -> Tensor:
-    """Paste as :func:`lgs_cli.evaluation.attacks.pasting.blend` does, with a gradient."""
-    rows = torch.arange(x.shape[2], device=x.device)[:, None] + 0.5
-    columns = torch.arange(x.shape[3], device=x.device)[None] + 0.5
-    images = []
-    for image, patch, mask, spot in zip(x, patches, masks, spots, strict=True):
-        down, right = rows - spot.row, columns - spot.column
-        cosine, sine = math.cos(spot.angle), math.sin(spot.angle)
-        grid = torch.stack([cosine * right + sine * down, cosine * down - sine * right], -1)
-        grid = grid[None] / (spot.side / 2)
-        layer = F.grid_sample(patch[None], grid, padding_mode="border", align_corners=False)[0]
-        shape = F.grid_sample(mask[None, None], grid, mode="nearest", align_corners=False)[0, 0]
-        inside = (shape > 0.5) & (grid[0].abs().amax(-1) <= 1)
-        images.append(torch.where(inside, layer, image))
-    return torch.stack(images)

@@ -54,6 +54,9 @@ class Attacked:
         if none of them looks for patches.
     score : float or None
         How suspicious that defense finds the image, in [0, 1].
+    survives : float or None
+        Of an attack that is to survive transformations: under which share of random ones it
+        succeeds.
     """
 
     file: str
@@ -72,6 +75,7 @@ class Attacked:
     seconds: float
     found: bool | None = None
     score: float | None = None
+    survives: float | None = None
 
     @property
     def succeeded(self) -> bool:

@@ -33,6 +33,9 @@ HOW_TO_EXPORT = (
 class TorchModel(Model):
     """A torch module: scores, and gives gradients with respect to its input.
 
+    It runs in this process, unlike an ``.onnx`` file: gradients are worked out step by step between
+    the attack and the model, and a fork of a process in which torch has threads would hang.
+
     Attributes
     ----------
     device : torch.device
