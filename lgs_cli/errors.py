@@ -44,6 +44,11 @@ class OutOfMemoryError(ImageError):
         super().__init__("not enough memory")
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an exception means that there is not enough memory; OpenCV says so in words."""
+    return isinstance(error, MemoryError | OutOfMemoryError) or "Insufficient memory" in str(error)
+
+
 class StorageError(LgsError):
     """The disk itself refuses output (full, quota, read-only): no later image can fare better."""
 

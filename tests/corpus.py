@@ -82,7 +82,7 @@ def judge(folder: Path, scratch: Path, options: tuple[str, ...]) -> Judgment:
     report, out = scratch / "report.jsonl", scratch / "out"
     command = [
         sys.executable, "-m", "lgs_cli", "clean", folder, "-o", out, "--report", report,
-        "--timeout", "120", "--memory-limit", "2G", "--max-pixels", "100000000", *options,
+        "--timeout", "600", "--memory-limit", "2G", "--max-pixels", "100000000", *options,
     ]  # fmt: skip
     run = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -235,11 +235,12 @@ def is_told(kind: str, what: str, said: str) -> bool:
         name,
         *(
             word
-            for word in ("icc", "exif", "xmp", "subifd", "profile", "gps")
+            for word in ("icc", "exif", "xmp", "xml", "subifd", "profile", "gps")
             if word in group + name
         ),
     }
-    if re.search("only the|thumbnail dropped|sequence dropped", said) and group != "exif ifd0":
+    others = "only the|(thumbnail|sequence|depth image|auxiliary images) dropped"
+    if re.search(others, said) and group != "exif ifd0":
         return True  # it belonged to a picture that is not kept, and the notes say so
     return any(word and word in said for word in words) or "is broken" in said
 

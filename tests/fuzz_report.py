@@ -155,7 +155,7 @@ def check(folder: Path, count: int, seed: int) -> collections.Counter[str]:
         else:
             assert run.exception is None, run.exception
             assert run.return_value == (1 if bad else 0)
-        said = [line for line in run.stderr.splitlines() if line.startswith("lgs: ")]
+        said = [line for line in run.output.splitlines() if line.startswith("lgs: ")]
         assert all(line.isprintable() for line in said)
         named = [int(re.search(r", line (\d+): .", line)[1]) for line in said if ", line " in line]
         assert named == bad[:20], said

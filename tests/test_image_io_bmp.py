@@ -57,6 +57,13 @@ def test_profile_of_another_format_goes_over(kind: str, pixels: dict[str, np.nda
     assert losses(picture, "bmp") == ()
 
 
+def test_resolution_goes_over_with_alpha(pixels: dict[str, np.ndarray]) -> None:
+    picture = decode(pillow(pixels["rgba"], "PNG", dpi=(300, 150)))
+    found = opened(encode(picture, picture.frames, format="bmp"))
+    assert found.mode == "RGBA"
+    assert found.info["dpi"] == pytest.approx((300, 150), abs=0.02)  # whole pixels a meter
+
+
 def test_profile_that_is_a_link_is_noted(rgb: np.ndarray) -> None:
     picture = decode(v5(rgb, b"KNIL", b"c:\\profile.icc\0"))
     assert picture.icc is None

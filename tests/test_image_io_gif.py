@@ -114,3 +114,11 @@ def test_gif_in_a_mixed_folder_no_longer_fails(lgs, photographs) -> None:
     with Image.open(lgs.folder / "out" / "a.gif") as image:
         assert (image.format, image.size) == ("GIF", photographs[0].size)
     assert "256 colors a frame" in (lgs.folder / "report.jsonl").read_text()
+
+
+def test_a_still_keeps_the_time_that_it_shows(rgb: np.ndarray) -> None:
+    source = pillow(rgb, "GIF", duration=200)
+    assert played(source)[0][1] == 200
+    picture = decode(source)
+    assert picture.durations == ()
+    assert played(encode(picture, picture.frames))[0][1] == 200

@@ -23,7 +23,7 @@ from PIL import Image
 
 from lgs_cli import image_io
 from lgs_cli.errors import ImageError
-from lgs_cli.image_io import decode, encode, losses
+from lgs_cli.image_io import decode, encode, losses, tiff_strips
 
 
 def test_deep_gray_tiff_with_alpha_is_refused(pixels: dict[str, np.ndarray]) -> None:
@@ -97,6 +97,30 @@ def test_tiff_keeps_compression_and_resolution(compression: str, rgb: np.ndarray
     assert losses(picture) == ()
     if compression != "jpeg":
         np.testing.assert_array_equal(np.asarray(found), rgb)
+
+
+@pytest.mark.parametrize(
+    ("kind", "compression"),
+    [("rgb", "raw"), ("rgb", "tiff_lzw"), ("rgb", "tiff_adobe_deflate"), ("rgb", "jpeg"),
+     ("gray", "packbits"), ("rgba-16", "raw"), ("rgba-16", "zlib")],
+)  # fmt: skip
+def test_large_tiffs_are_compressed_in_bands(
+    kind: str, compression: str, pixels: dict[str, np.ndarray], monkeypatch: Any
+) -> None:
+    large = np.vstack([np.roll(pixels[kind], shift, axis=1) for shift in range(6)])
+    if kind == "rgba-16":
+        data = written_by_tifffile(large, compression=None if compression == "raw" else "zlib")
+    else:
+        data = pillow(large, "TIFF", compression=compression)
+    source = decode(data)
+    monkeypatch.setattr(tiff_strips, "_BAND", 1 << 30)
+    whole = by_opencv(encode(source, source.frames))
+    monkeypatch.setattr(tiff_strips, "_BAND", 300 * large[0].nbytes)  # of 720 rows
+    banded = encode(source, source.frames)
+    assert len(tifffile.TiffFile(io.BytesIO(banded)).pages[0].dataoffsets) >= 3
+    np.testing.assert_array_equal(by_opencv(banded), whole)
+    if compression != "jpeg":
+        np.testing.assert_array_equal(whole, large)
 
 
 def test_tiff_from_tiff_takes_no_structure_along(rgb: np.ndarray) -> None:

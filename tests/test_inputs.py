@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 
+import fuzz_lists
 import pytest
 
 from lgs_cli.errors import UsageError
-from lgs_cli.formats import FORMATS
+from lgs_cli.formats import FORMATS, HEIC_INSTALLED
 from lgs_cli.storage.inputs import PassedOver, Selection, find
 
 
@@ -35,7 +36,8 @@ def test_every_directory_is_sorted_by_name(here):
 
 
 def test_only_names_of_image_formats_are_taken(here):
-    suffixes = [suffix for form in FORMATS.values() for suffix in form.suffixes]
+    forms = [form for form in FORMATS.values() if form.name != "heic" or HEIC_INSTALLED]
+    suffixes = [suffix for form in forms for suffix in form.suffixes]
     assert {".jpg", ".JPEG".lower(), ".png", ".webp", ".tif", ".avif", ".jp2", ".ppm"} <= {
         *suffixes
     }
@@ -162,3 +164,11 @@ def test_listed_names_that_begin_with_dots(tmp_path, monkeypatch):
     assert [source.relative for source in find([], ["..x/a.png"], Selection(), [])] == ["..x/a.png"]
     assert [source.relative for source in find([], ["../up.png"], Selection(), [])] == ["up.png"]
     assert [source.relative for source in find([], [".."], Selection(), [])] == ["up.png"]
+
+
+def test_damaged_lists(tmp_path):
+    """A small part of ``make fuzz``."""
+    counts = fuzz_lists.check(tmp_path, 500, 7)
+    assert counts["planned"] > 5
+    assert counts["refused"] > 3
+    assert counts["run"] == 1

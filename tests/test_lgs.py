@@ -225,6 +225,22 @@ def test_bands_make_no_difference(monkeypatch, band_pixels, kind):
     assert 0 < usual.coverage < 1
 
 
+@pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_magnitudes_computed_twice_make_no_difference(monkeypatch, kind, parameters):
+    image = photograph(index=4, side=150).astype(kind)
+    if kind == np.float32:
+        image /= 255
+    params = LgsParams(**parameters)
+    usual = apply(image, params)
+    monkeypatch.setattr(lgs, "KEPT_BYTES", 0)
+    for band_pixels in (1, 3000, 10**9):
+        monkeypatch.setattr(lgs, "BAND_PIXELS", band_pixels)
+        found = apply(image, params)
+        assert found.image.tobytes() == usual.image.tobytes()
+        assert found.coverage == usual.coverage
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(40, 50), (40, 50, 2), (40, 50, 3), (40, 50, 4)], ids=str)
 def test_memory_layout_makes_no_difference(shape, dtype):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
 from folders import files_below
@@ -100,6 +103,16 @@ def test_whatever_goes_wrong_is_a_failed_result(tmp_path, photographs, monkeypat
     monkeypatch.setattr("lgs_cli.batch.pipeline.apply_chain", lambda *a, **k: np.empty(1 << 56))
     assert run(tmp_path, "a.png").error == "not enough memory"
 
+    def exhausted(*args, **kwargs):
+        raise cv2.error("alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes")
+
+    monkeypatch.undo()
+    for place in ("defenses.lgs._gradient_sums", "image_io.png_samples._filtered"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"lgs_cli.{place}", exhausted)
+            result = run(tmp_path, "a.png")
+            assert (result.error, result.hopeless) == ("not enough memory", False)
+
 
 def test_a_missing_library_ends_the_run(tmp_path, photographs, monkeypatch):
     photographs[0].save(tmp_path / "a.png")
@@ -125,3 +138,51 @@ def test_a_chain_masks_what_any_of_its_steps_masks(photographs):
     without = apply_chain(image, chain, with_mask=False)
     assert without.mask is None
     assert without.coverage == found.coverage
+
+
+MEMORY = r"""
+import re, sys
+import cv2
+import numpy as np
+from PIL import Image
+from lgs_cli.batch.job import Job
+from lgs_cli.batch.pipeline import CleanSettings, process
+from lgs_cli.defenses import lgs
+from lgs_cli.defenses.chain import parse_chain
+
+def peak():
+    # Not getrusage: what it tells, a process inherits from the one that started it.
+    with open("/proc/self/status") as status:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]) * 1024
+
+lgs.KEPT_BYTES = 1 << 22  # so that a picture of 12 megapixels is a very large one
+settings = CleanSettings(parse_chain("lgs"))
+for name in ("small", "large"):
+    before = peak()
+    result = process(Job(0, f"{name}{sys.argv[1]}", f"out{sys.argv[1]}"), settings)
+    assert result.status == "done" and result.coverage > 0, result
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "channels", "most"),
+    [(".png", np.uint16, 4, 3.7), (".tiff", np.uint16, 4, 3.7), (".png", np.uint8, 3, 4.5),
+     (".jpg", np.uint8, 3, 3.7)],
+    ids=["16-bit PNG", "16-bit TIFF", "PNG", "JPEG"],
+)  # fmt: skip
+def test_a_large_picture_takes_a_little_more_than_three_times_its_size(
+    tmp_path, suffix, dtype, channels, most
+):
+    generator = np.random.default_rng(0)
+    fast = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 0], ".tiff": [cv2.IMWRITE_TIFF_COMPRESSION, 8]}
+    # Noise, the worst of pictures: its files are as large as its pixels.
+    for name, size in (("small", (60, 80)), ("large", (3000, 4000))):
+        pixels = generator.integers(0, np.iinfo(dtype).max, (*size, channels), dtype)
+        assert cv2.imwrite(f"{tmp_path}/{name}{suffix}", pixels, fast.get(suffix, []))
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY, suffix],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert 1.5 < int(run.stdout) / pixels.nbytes < most

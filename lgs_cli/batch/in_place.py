@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lgs_cli.batch.entry import Entry
 from lgs_cli.batch.job import Job, Result
 from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.outputs import Outputs, mask_name
-from lgs_cli.batch.pipeline import CleanSettings, clean, process
-from lgs_cli.errors import ImageError, UsageError
+from lgs_cli.batch.pipeline import CleanSettings, process
+from lgs_cli.errors import ImageError, OutOfMemoryError, UsageError
 from lgs_cli.storage import Like, would_overwrite, write
 from lgs_cli.storage.inputs import Source
 from lgs_cli.wording import printable
+
+if TYPE_CHECKING:
+    from lgs_cli.image_io import Picture
 
 NAME = ".lgs-in-place.jsonl"
 
@@ -50,8 +55,29 @@ class InPlace(CleanSettings):
             unchanged=before == _identity(job.source),
         )
 
-    def store(self, job: Job, data: bytes) -> None:
-        """Replace an image, unless nothing has changed.
+    def read(self, job: Job) -> Picture:
+        """Read the original: the backup, if an earlier run has made one and replaced the image.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read.
+        """
+        from lgs_cli import image_io
+
+        backup = self._backup_of(job)
+        if backup is None or not _differ(job.source, backup):
+            return super().read(job)
+        super().read(job)  # if it has turned bad, that is the reason to give
+        try:
+            return image_io.read(backup, max_pixels=self.max_pixels)
+        except OutOfMemoryError:
+            raise
+        except ImageError:
+            raise _in_the_way(backup) from FileExistsError()  # no fault of the image
+
+    def store(self, job: Job, data: bytes, mask: bytes | None) -> None:
+        """Replace an image, unless nothing has changed, and write its mask.
 
         Parameters
         ----------
@@ -59,28 +85,28 @@ class InPlace(CleanSettings):
             The image.
         data : bytes
             What it becomes.
+        mask : bytes or None
+            Its mask.
 
         Raises
         ------
         ImageError
-            If there is another backup of that name.
+            If there is a backup of that name, but the image is neither what it holds nor what
+            cleaning it gives.
         StorageError
             If the disk refuses.
         """
         path = job.source
         with open(path, "rb") as file:
             before = file.read()
-        if before == data:
+        if before == data:  # also if a run has done it, but was killed, or is to be forced
+            self.store_mask(job, mask)
             return
-        backup = None if self.backup is None else path + self.backup
+        backup = self._backup_of(job)
         if backup is not None and not _keep(path, before, backup):
-            if self._has_made(before, backup):
-                return  # a run has done it, but was killed, or is to be forced
-            raise ImageError(
-                f"{printable(backup)} is there already and holds something else: move it away, or "
-                "choose another --backup"
-            )
+            raise _in_the_way(backup)
         try:
+            self.store_mask(job, mask)
             like = Like(path, times=self.preserve_times)
             write(path, data, like=like, mode=stat.S_IMODE(os.stat(path).st_mode))
         except BaseException:
@@ -88,15 +114,15 @@ class InPlace(CleanSettings):
                 os.unlink(backup)
             raise
 
-    def _has_made(self, data: bytes, original: str) -> bool:
-        """Say whether an image is what cleaning its backup gives."""
-        from lgs_cli import image_io
+    def _backup_of(self, job: Job) -> str | None:
+        return None if self.backup is None else job.source + self.backup
 
-        try:
-            picture = image_io.read(original, max_pixels=self.max_pixels)
-            return clean(picture, self).data == data
-        except (ImageError, OSError):
-            return False
+
+def _in_the_way(backup: str) -> ImageError:
+    return ImageError(
+        f"{printable(backup)} is there already and holds something else: move it away, or "
+        "choose another --backup"
+    )
 
 
 def _keep(path: str, data: bytes, backup: str) -> bool:
@@ -119,6 +145,14 @@ def _identity(path: str) -> tuple[int, int, int] | None:
     except (OSError, ValueError):
         return None  # reading it will say why
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _differ(path: str, other: str) -> bool:
+    """Say whether two files are there and hold different things."""
+    try:
+        return os.path.isfile(other) and not filecmp.cmp(path, other, shallow=False)
+    except (OSError, ValueError):
+        return False  # reading it will say why
 
 
 def _holds(path: str, data: bytes) -> bool:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from lgs_cli.defenses.defense import Region
-from lgs_cli.errors import LgsError, OutOfMemoryError, StorageError, missing_library
+from lgs_cli.errors import (
+    LgsError,
+    OutOfMemoryError,
+    StorageError,
+    is_out_of_memory,
+    missing_library,
+)
 
 
 class Job(NamedTuple):
@@ -140,6 +146,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ImportError):
         return missing_library(error)
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or "Insufficient memory" in text:
+    if is_out_of_memory(error):
         return str(OutOfMemoryError())
     return text if isinstance(error, LgsError) else f"{type(error).__name__}: {text}"

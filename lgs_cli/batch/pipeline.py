@@ -7,18 +7,19 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lgs_cli import __version__
 from lgs_cli.batch.job import Job, Result, failed
 from lgs_cli.defenses.chain import Chain, apply_chain, describe, method_name
 from lgs_cli.defenses.defense import Region
-from lgs_cli.errors import ImageError, OutOfMemoryError
+from lgs_cli.errors import ImageError, OutOfMemoryError, is_out_of_memory
 from lgs_cli.formats import MAX_PIXELS
 from lgs_cli.storage import Like, write
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from lgs_cli.image_io import Picture
@@ -74,10 +75,26 @@ class CleanSettings:
         """Clean one image: :func:`process`."""
         return process(job, self)
 
-    def store(self, job: Job, data: bytes) -> None:
-        """Write the output of a job."""
+    def read(self, job: Job) -> Picture:
+        """Read what is to be cleaned."""
+        from lgs_cli import image_io
+
+        return image_io.read(job.source, max_pixels=self.max_pixels)
+
+    def store(self, job: Job, data: bytes, mask: bytes | None) -> None:
+        """Write the output of a job, and its mask."""
         assert job.output is not None
+        self.store_mask(job, mask)
         write(job.output, data, like=self.like(job, job.output))
+
+    def store_mask(self, job: Job, mask: bytes | None) -> None:
+        """Write the mask of a job, if one is wanted.
+
+        Before the image: one that was replaced in place, without a mask, would count as not done.
+        """
+        if job.mask is not None:
+            assert mask is not None
+            write(job.mask, mask, like=self.like(job, job.mask))
 
     def like(self, job: Job, path: str) -> Like:
         """Say what a file that is made of an image takes over from it."""
@@ -103,27 +120,20 @@ def process(job: Job, settings: CleanSettings) -> Result:
     start = time.perf_counter()
     found = stamp(job.source)
     try:
-        from lgs_cli import image_io
-
-        picture = image_io.read(job.source, max_pixels=settings.max_pixels)
-        cleaned = clean(picture, settings, with_mask=job.mask is not None)
+        # Nothing here holds the picture: `clean` gives its pixels back as soon as it can.
+        cleaned = clean(settings.read(job), settings, with_mask=job.mask is not None)
     except Exception as error:
         return failed(job, error, time.perf_counter() - start)._replace(
             hopeless=_is_hopeless(error), source_size=found[0], source_mtime_ns=found[1]
         )
     try:
         assert job.output is not None
-        mask_mtime = None
-        # The mask first: an image replaced in place, without a mask, would count as not done.
-        if job.mask is not None:
-            assert cleaned.mask is not None
-            write(job.mask, cleaned.mask, like=settings.like(job, job.mask))
-            mask_mtime = os.stat(job.mask).st_mtime_ns
-        settings.store(job, cleaned.data)
+        settings.store(job, cleaned.data, cleaned.mask)
         output_mtime = os.stat(job.output).st_mtime_ns
+        mask_mtime = None if job.mask is None else os.stat(job.mask).st_mtime_ns
     except Exception as error:
         return failed(job, error, time.perf_counter() - start)
-    return done(job, picture, cleaned, time.perf_counter() - start)._replace(
+    return done(job, cleaned, time.perf_counter() - start)._replace(
         source_size=found[0],
         source_mtime_ns=found[1],
         output_mtime_ns=output_mtime,
@@ -131,15 +141,13 @@ def process(job: Job, settings: CleanSettings) -> Result:
     )
 
 
-def done(job: Job, picture: Picture, cleaned: CleanedFile, seconds: float) -> Result:
+def done(job: Job, cleaned: CleanedFile, seconds: float) -> Result:
     """Say what came of an image whose output is written.
 
     Parameters
     ----------
     job : Job
         The image.
-    picture : Picture
-        What was read.
     cleaned : CleanedFile
         What was written.
     seconds : float
@@ -150,8 +158,8 @@ def done(job: Job, picture: Picture, cleaned: CleanedFile, seconds: float) -> Re
         job.source,
         job.output,
         job.mask,
-        width=picture.width,
-        height=picture.height,
+        width=cleaned.width,
+        height=cleaned.height,
         format=cleaned.format,
         coverage=cleaned.coverage,
         score=cleaned.score,
@@ -169,9 +177,8 @@ def _is_hopeless(error: Exception) -> bool:
     """Say whether what an image came to is its own fault: not that of memory, or of permissions."""
     return (
         isinstance(error, ImageError)
-        and not isinstance(error, OutOfMemoryError)
+        and not is_out_of_memory(error)
         and not isinstance(error.__cause__, OSError)
-        and "Insufficient memory" not in str(error)
     )
 
 
@@ -199,6 +206,8 @@ class CleanedFile(NamedTuple):
         The image file.
     mask : bytes or None
         The visualization as PNG, where one was asked for.
+    width, height : int
+        In pixels; of several frames those of the first.
     format : str
         The name of the format of `data`.
     coverage : float
@@ -215,6 +224,8 @@ class CleanedFile(NamedTuple):
 
     data: bytes
     mask: bytes | None
+    width: int
+    height: int
     format: str
     coverage: float
     notes: tuple[str, ...]
@@ -246,28 +257,13 @@ def clean(picture: Picture, settings: CleanSettings, *, with_mask: bool = False)
     ImageError
         If the format cannot hold the picture, or its coding would undo the defense.
     """
-    from lgs_cli import image_io, visualize
+    from lgs_cli import image_io
 
-    frames: list[NDArray[Any]] = []
-    coverages: list[float] = []
+    defended = _defend(picture, settings, with_mask=with_mask)
+    frames, coverage = defended.frames, defended.coverage
+    # The pixels as they were are needed no more, and may fill half the memory.
+    picture = replace(picture, frames=frames)
     notes: tuple[str, ...] = ()
-    score: float | None = None
-    regions: tuple[Region, ...] = ()
-    page: int | None = None
-    shown: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
-    for number, frame in enumerate(picture.frames, 1):
-        try:
-            cleaned = apply_chain(frame, settings.chain, with_mask=with_mask)
-        except ValueError as error:
-            raise ImageError(str(error)) from error
-        if cleaned.mask is not None and (shown is None or cleaned.coverage > max(coverages)):
-            shown = frame, cleaned.mask, cleaned.image
-        if cleaned.score is not None and (score is None or cleaned.score > score):
-            score, regions = cleaned.score, cleaned.regions
-            page = number if len(picture.frames) > 1 else None
-        frames.append(cleaned.image)
-        coverages.append(cleaned.coverage)
-    coverage = sum(coverages) / len(coverages)
     form = settings.format or picture.format
     if coverage == 0 and form == picture.format and settings.quality is None:
         data = picture.data
@@ -281,13 +277,59 @@ def clean(picture: Picture, settings: CleanSettings, *, with_mask: bool = False)
         )
         _check_written(data, frames, settings)
         notes = (*picture.notes, *image_io.losses(picture, form))
-    png = None
-    if shown is not None:
-        from lgs_cli.image_io.formats.png import encode_png
+    return CleanedFile(
+        data, defended.mask, picture.width, picture.height, form, coverage, notes,
+        defended.score, defended.regions, defended.page,
+    )  # fmt: skip
 
-        mask = visualize.render(settings.mask_style, *shown)
-        png = encode_png(mask, few_colors=settings.mask_style != "overlay")
-    return CleanedFile(data, png, form, coverage, notes, score, regions, page)
+
+class _Defended(NamedTuple):
+    """The frames of a cleaned picture; the rest as in :class:`CleanedFile`."""
+
+    frames: tuple[NDArray[Any], ...]
+    mask: bytes | None
+    coverage: float
+    score: float | None
+    regions: tuple[Region, ...]
+    page: int | None
+
+
+def _defend(picture: Picture, settings: CleanSettings, *, with_mask: bool) -> _Defended:
+    """Run the chain of defenses over every frame, and draw a mask if one is wanted."""
+    frames: list[NDArray[Any]] = []
+    coverages: list[float] = []
+    score: float | None = None
+    regions: tuple[Region, ...] = ()
+    page: int | None = None
+    shown: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
+    for number, frame in enumerate(picture.frames, 1):
+        try:
+            cleaned = apply_chain(frame, settings.chain, with_mask=with_mask)
+        except ValueError as error:
+            if is_out_of_memory(error):
+                raise OutOfMemoryError from error
+            raise ImageError(str(error)) from error
+        if cleaned.mask is not None and (shown is None or cleaned.coverage > max(coverages)):
+            shown = frame, cleaned.mask, cleaned.image
+        if cleaned.score is not None and (score is None or cleaned.score > score):
+            score, regions = cleaned.score, cleaned.regions
+            page = number if len(picture.frames) > 1 else None
+        frames.append(cleaned.image)
+        coverages.append(cleaned.coverage)
+    mask = None if shown is None else _drawn(settings.mask_style, *shown)
+    coverage = sum(coverages) / len(coverages)
+    return _Defended(tuple(frames), mask, coverage, score, regions, page)
+
+
+def _drawn(
+    style: str, image: NDArray[Any], mask: NDArray[np.float32], cleaned: NDArray[Any]
+) -> bytes:
+    """Draw a mask as a PNG file."""
+    from lgs_cli import visualize
+    from lgs_cli.image_io.formats.png import encode_png
+
+    picture = visualize.render(style, image, mask, cleaned)
+    return encode_png(picture, few_colors=style != "overlay")
 
 
 def _check_written(data: bytes, frames: Sequence[NDArray[Any]], settings: CleanSettings) -> None:

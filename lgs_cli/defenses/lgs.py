@@ -5,8 +5,9 @@ WACV 2019, arXiv 1807.01216, section 3.2.
 
 Two sweeps over the image, both in bands of rows small enough to stay in the cache: the first
 computes gradient magnitudes and the sums of their blocks, the second, once the image's largest
-magnitude is known, scales the pixels of the kept blocks down. Every sum is taken in an order that
-depends neither on the bands nor on the machine, so results are the same everywhere.
+magnitude is known, scales the pixels of the kept blocks down. For a very large image the second
+computes the magnitudes once more: to keep them would take too much memory. Every sum is taken in an
+order that depends neither on the bands nor on the machine, so results are the same everywhere.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # smaller ones pay more for the calls than they save.
 BAND_PIXELS = 320_000
 
-# Larger buffers are given back after each image.
+# Larger buffers are given back after each image. Magnitudes that take more are computed twice.
 KEPT_BYTES = 1 << 27
 
 
@@ -110,7 +111,12 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     rows = _blocks(height, params.block_size, params.overlap)
     columns = _blocks(width, params.block_size, params.overlap)
     size = height, width
-    magnitude = np.empty(size, np.float32) if with_mask else _scratch("magnitude", size, np.float32)
+    if with_mask:
+        magnitude = np.empty(size, np.float32)
+    else:
+        fits = 4 * height * width <= KEPT_BYTES
+        held = height if fits else min(height, rows.size + _band_height(width))
+        magnitude = _scratch("magnitude", (held, width), np.float32)
     # The bottom right pixel has no neighbors ahead, so the smallest magnitude is always 0, and
     # normalizing is a division by the peak.
     sums, peak = _gradient_sums(image, magnitude, rows, columns)
@@ -127,7 +133,10 @@ def apply(image: NDArray[Any], params: LgsParams, *, with_mask: bool = False) ->
     masked = 0
     for top, bottom in _bands(height, width):
         inside = lines.take(rows.cell_of_pixel[top:bottom], axis=0)
-        mask = magnitude[top:bottom]
+        if len(magnitude) == height:
+            mask = magnitude[top:bottom]
+        else:
+            mask = _magnitude(image[top : bottom + 1], magnitude[: bottom - top])
         masked += _attenuate(image[top:bottom], mask, inside, scale, cleaned[top:bottom])
         if with_mask:
             np.copyto(mask, 0, where=inside == 0)
@@ -177,13 +186,18 @@ class _Blocks:
             return len(self.starts)
         return min(self._regular, max(0, (end - self.size) // self._stride + 1))
 
-    def sums(self, values: NDArray[Any], begin: int, end: int) -> NDArray[np.float32]:
-        """Sum the rows of blocks `begin` to `end`: (L, N) becomes (end − begin, N)."""
+    def sums(
+        self, values: NDArray[Any], begin: int, end: int, first: int = 0
+    ) -> NDArray[np.float32]:
+        """Sum the rows of blocks `begin` to `end`: (L, N) becomes (end − begin, N).
+
+        `values` begin with row `first` of the image.
+        """
         sums = np.empty((end - begin, values.shape[1]), np.float32)
         regular = sums[: min(end, self._regular) - begin]
         if len(regular):
             unit, step, several = self._unit, self._stride // self._unit, self.size // self._unit
-            top = begin * self._stride
+            top = begin * self._stride - first
             last = (len(regular) - 1) * step
             rows = [values[top + i : top + (last + several) * unit : unit] for i in range(unit)]
             parts = _total(rows, _scratch("parts", rows[0].shape, np.float32))
@@ -209,8 +223,12 @@ _blocks = lru_cache(maxsize=256)(_Blocks)
 
 def _bands(height: int, width: int) -> list[tuple[int, int]]:
     """Split an image into bands of rows: (top, bottom) of each."""
-    step = max(1, BAND_PIXELS // width)
+    step = _band_height(width)
     return [(top, min(top + step, height)) for top in range(0, height, step)]
+
+
+def _band_height(width: int) -> int:
+    return max(1, BAND_PIXELS // width)
 
 
 def _cover(kept: NDArray[np.bool_], rows: _Blocks, columns: _Blocks) -> NDArray[Any]:
@@ -227,23 +245,37 @@ def _cover(kept: NDArray[np.bool_], rows: _Blocks, columns: _Blocks) -> NDArray[
 def _gradient_sums(
     image: NDArray[Any], magnitude: NDArray[np.float32], rows: _Blocks, columns: _Blocks
 ) -> tuple[NDArray[np.float32], float]:
-    """Fill in the gradient magnitude, not yet normalized; return its block sums and its maximum."""
-    height, width = magnitude.shape
+    """Return the block sums of the gradient magnitude, not yet normalized, and its maximum.
+
+    `magnitude` is filled in. If it has fewer rows than the image, it ends up with the last of them;
+    it must hold those of a block and of a band.
+    """
+    height, width = image.shape[:2]
     lines = []
     done = 0
     peak = 0.0
+    first = 0  # the row of the image that `magnitude` begins with
     for top, bottom in _bands(height, width):
-        band = magnitude[top:bottom]
-        band.view(np.uint8).fill(0)
-        _add_squares(image[top : bottom + 1], band)
-        cv2.sqrt(band, band)
+        if bottom - first > len(magnitude):
+            # No block that has yet to be summed up begins before these.
+            magnitude[: rows.size] = magnitude[top - first - rows.size : top - first]
+            first = top - rows.size
+        band = _magnitude(image[top : bottom + 1], magnitude[top - first : bottom - first])
         peak = max(peak, cv2.norm(band, cv2.NORM_INF))
         ready = rows.complete(bottom)
         if ready > done:
-            lines.append(rows.sums(magnitude[:bottom], done, ready))
+            lines.append(rows.sums(magnitude[: bottom - first], done, ready, first))
             done = ready
     across = np.concatenate(lines) if len(lines) > 1 else lines[0]
     return columns.sums(cv2.transpose(across), 0, len(columns.starts)).T, peak
+
+
+def _magnitude(band: NDArray[Any], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Write the gradient magnitude of the rows of `out`, to which `band` has one more below."""
+    out.view(np.uint8).fill(0)
+    _add_squares(band, out)
+    cv2.sqrt(out, out)
+    return out
 
 
 def _add_squares(band: NDArray[Any], total: NDArray[np.float32]) -> None:

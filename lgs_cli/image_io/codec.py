@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 
-from lgs_cli.errors import ImageError, LgsError, OutOfMemoryError
+from lgs_cli.errors import ImageError, LgsError, OutOfMemoryError, is_out_of_memory
 from lgs_cli.image_io.magic import title
 
 # Without a handler of its own, what Pillow logs as an error ends up on stderr.
@@ -68,9 +68,9 @@ def guarded(name: str) -> Iterator[list[str]]:
                 yield said
         except (LgsError, ImportError):  # a library that is missing is no fault of the image
             raise
-        except MemoryError as error:
-            raise OutOfMemoryError from error
         except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemoryError from error
             raise ImageError(_reason(name, error)) from error
     said.extend(_one_line(str(warning.message)) for warning in caught)
 
@@ -83,7 +83,7 @@ class _Noise(Exception):  # noqa: N818 - it carries what a codec printed, to bec
 def hushed() -> Iterator[list[str]]:
     """Catch what C code prints on stderr; if the body fails, that is the reason.
 
-    What is printed is lost if the body raises ImageError, ImportError or MemoryError. The
+    What is printed is lost if the body raises ImageError or ImportError, or lacks memory. The
     descriptor is the process's: threads that print meanwhile are not heard either, and one that
     wants to catch something too waits.
 
@@ -102,9 +102,11 @@ def hushed() -> Iterator[list[str]]:
     with _only_one_at_a_time, _stderr_caught() as printed:
         try:
             yield said
-        except (LgsError, ImportError, MemoryError):
+        except (LgsError, ImportError):
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             said.extend(_lines(printed()))
             if said:
                 raise _Noise(said[0]) from error

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lgs_cli.errors import ImageError
+from lgs_cli.errors import ImageError, OutOfMemoryError, is_out_of_memory
 from lgs_cli.image_io.codec import hushed
 
 
@@ -175,6 +175,8 @@ def encode(pixels: NDArray[Any], suffix: str, *options: int) -> bytes:
         try:
             done, out = cv2.imencode(suffix, _turned(pixels), options)
         except cv2.error as error:
+            if is_out_of_memory(error):
+                raise OutOfMemoryError from error
             raise OSError("cannot be encoded") from error
         if not done:
             raise OSError("cannot be encoded")

@@ -31,6 +31,9 @@ _MODES = {
 }
 
 
+_BAND = 1 << 18  # pixels
+
+
 def pixels_of(image: Image.Image, notes: list[str]) -> NDArray[Any]:
     """Turn an image into an array of the kinds that :class:`Picture` knows.
 
@@ -69,7 +72,21 @@ def pixels_of(image: Image.Image, notes: list[str]) -> NDArray[Any]:
         target = {"L": "LA", "RGB": "RGBA"}.get(target, target)
         if mode == "1":  # Pillow has no way from there to alpha
             image = image.convert("L")
-    return np.asarray(image if image.mode == target else image.convert(target))
+    return _array(image if image.mode == target else image.convert(target))
+
+
+def _array(image: Image.Image) -> NDArray[Any]:
+    """Copy the pixels of an image into an array, band by band: Pillow needs twice their size."""
+    height = max(8, _BAND // max(1, image.width))
+    if image.height <= height:
+        return np.asarray(image)
+    channels = len(image.getbands())
+    size = image.height, image.width
+    pixels = np.empty(size if channels == 1 else (*size, channels), np.uint8)
+    for top in range(0, image.height, height):
+        bottom = min(top + height, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _deep_gray(image: Image.Image) -> NDArray[Any]:

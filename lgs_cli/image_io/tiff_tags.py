@@ -7,8 +7,9 @@ nobody but its maker knows what is in a private tag.
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from PIL import TiffTags
@@ -95,10 +96,10 @@ class Entry(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A directory, and the strips of pixels that belong to it."""
+    """A directory, and the strips of pixels that belong to it, which may be made one by one."""
 
     entries: Sequence[Entry]
-    strips: Sequence[bytes] = ()
+    strips: Iterable[bytes] = ()
 
 
 def name_of(tag: int) -> str:
@@ -252,27 +253,27 @@ def write(structure: Structure, pages: Sequence[Page]) -> bytes:
 
 
 class _Layout:
-    """What lies where in a file that is being written."""
+    """A file that is being written, and what lies where in it."""
 
     def __init__(self, structure: Structure, entries: Sequence[Entry]) -> None:
         self._structure = structure
         self._end = 2 + structure.header.size
-        self._pieces: dict[int, bytes] = {}
+        self._file = io.BytesIO()
         self._moved: dict[tuple[int, int], int] = {}  # old place and size of a value, new place
         self._pinned: list[tuple[int, int]] = []
         for entry in sorted(_maker_notes(entries), key=lambda entry: entry.at):
             last = self._pinned[-1][1] if self._pinned else self._end
             if entry.at >= last:
                 self._pinned.append((entry.at, entry.at + len(entry.value)))
-                self._pieces[entry.at] = entry.value
+                self._write(entry.at, entry.value)
                 self._moved[entry.at, len(entry.value)] = entry.at
 
     def add_page(self, page: Page, after: int | None) -> int:
         entries = list(page.entries)
-        if page.strips:
-            places = [self._place(strip) for strip in page.strips]
+        strips = [(self._place(strip), len(strip)) for strip in page.strips]
+        if strips:
+            places, sizes = zip(*strips, strict=True)
             kind = LONG8 if self._structure.big else LONG
-            sizes = [len(strip) for strip in page.strips]
             entries.append(new_entry(self._structure, _STRIPS, kind, *places))
             entries.append(new_entry(self._structure, _STRIP_SIZES, kind, *sizes))
         return self._add_directory(entries, after or 0)
@@ -304,7 +305,7 @@ class _Layout:
         for start, stop in self._pinned:
             if at < stop and start < at + len(piece):
                 at = stop + stop % 2
-        self._pieces[at] = piece
+        self._write(at, piece)
         self._end = at + len(piece)
         return at
 
@@ -312,12 +313,12 @@ class _Layout:
         structure = self._structure
         version = (43, 8, 0) if structure.big else (42,)
         letters = b"II" if structure.order == "<" else b"MM"
-        parts = [letters + structure.header.pack(*version, first)]
-        end = len(parts[0])
-        for at in sorted(self._pieces):
-            parts += [bytes(at - end), self._pieces[at]]
-            end = at + len(self._pieces[at])
-        return b"".join(parts)
+        self._write(0, letters + structure.header.pack(*version, first))
+        return self._file.getvalue()
+
+    def _write(self, at: int, piece: bytes) -> None:
+        self._file.seek(at)
+        self._file.write(piece)
 
 
 def _maker_notes(entries: Sequence[Entry]) -> Iterator[Entry]:

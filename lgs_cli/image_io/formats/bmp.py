@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 from PIL.BmpImagePlugin import BmpImageFile
 
-from lgs_cli.image_io import opencv, pillow
+from lgs_cli.image_io import pillow
 from lgs_cli.image_io.channels import as_color, has_alpha
 from lgs_cli.image_io.limits import require_pixels
 from lgs_cli.image_io.metadata import Carried, dpi, dpi_option
@@ -20,6 +20,9 @@ _FILE_HEADER = 14  # bytes; offsets of a profile count from its end
 _V4, _V5 = 108, 124  # sizes of the headers that know of color spaces
 _COLOR_SPACE, _INTENT, _PROFILE = 56, 108, 112  # places in them
 _EMBEDDED, _LINKED, _CALIBRATED = b"DEBM", b"KNIL", b"\0\0\0\0"
+_SRGB = b"BGRs"
+_BITFIELDS = 3
+_INCH = 0.0254  # meters
 _PHOTOGRAPHIC = 4  # LCS_GM_IMAGES
 
 
@@ -59,11 +62,23 @@ def encode(
 ) -> bytes:
     """Encode as BMP."""
     if has_alpha(frames[0]):
-        # Pillow's 32-bit BMP does not say that its fourth byte is alpha; OpenCV's does.
-        plain = opencv.encode(as_color(frames[0]), ".bmp")
+        plain = _with_alpha(as_color(frames[0]), picture.dpi)
     else:
         plain = pillow.save(frames[0], "BMP", **dpi_option(picture))
     return _with_profile(plain, carried.icc) if carried.icc else plain
+
+
+def _with_alpha(pixels: NDArray[Any], resolution: tuple[float, float] | None) -> bytes:
+    """Encode RGBA: Pillow, and OpenCV before 5, do not say that the fourth byte is alpha."""
+    height, width = pixels.shape[:2]
+    rows = pixels[::-1, :, [2, 1, 0, 3]].tobytes()
+    per_meter = (round(value / _INCH) for value in resolution or (0, 0))
+    header = struct.pack(
+        "<IiiHHIIiiII4I4s", _V4, width, height, 1, 32, _BITFIELDS, len(rows), *per_meter, 0, 0,
+        0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000, _SRGB,
+    ).ljust(_V4, b"\0")  # fmt: skip
+    start = _FILE_HEADER + _V4
+    return struct.pack("<2sIII", b"BM", start + len(rows), 0, start) + header + rows
 
 
 def _with_profile(plain: bytes, profile: bytes) -> bytes:

@@ -47,6 +47,8 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     recoded = [f"{GIF_COLORS} colors a frame, chosen anew"]
     if _ICC_BLOCK in data:
         recoded.append("ICC profile of GIF dropped")
+    kept = ("loop", "comment") if len(frames) > 1 else ("loop", "comment", "duration")
+    coding = {key: image.info[key] for key in kept if key in image.info}
     return Picture(
         without_needless_alpha(frames),
         "gif",
@@ -54,7 +56,7 @@ def decode(data: bytes, max_pixels: int) -> Picture:
         data,
         durations=tuple(durations) if len(frames) > 1 else (),
         loop=int(image.info.get("loop", 1)),
-        coding={key: image.info[key] for key in ("loop", "comment") if key in image.info},
+        coding=coding,
         recoded=tuple(recoded),
         **about,
     )

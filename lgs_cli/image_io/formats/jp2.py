@@ -53,21 +53,28 @@ _UUIDS = {
 
 
 def _contents(data: bytes) -> tuple[int, list[str]]:
-    """Return where the codestream starts, and what is to be said of the metadata beside it."""
-    stream = 0
+    """Return where the codestream starts, and what is to be said of what lies beside it."""
+    streams: list[int] = []
     held = []
-    for kind, start, stop in boxes(data, 0, len(data)):
-        if kind == b"jp2c" and not stream:
-            stream = start
-        elif kind == b"jp2h":
-            inner = boxes(data, start, stop)
-            if any(kind == b"colr" and data[at] == 2 for kind, at, _ in inner):
-                held.append("ICC")
-        elif kind == b"uuid":
-            held.append(_UUIDS.get(data[start : start + 16], "other metadata"))
-        elif kind == b"xml ":
-            held.append("XML")
-    return stream, [f"{what} of JPEG 2000 is not carried over" for what in dict.fromkeys(held)]
+    waiting = [(0, len(data))]
+    while waiting:
+        for kind, start, stop in boxes(data, *waiting.pop()):
+            if kind == b"asoc":  # holds boxes that belong together
+                waiting.append((start, stop))
+            elif kind == b"jp2c":
+                streams.append(start)
+            elif kind == b"jp2h":
+                inner = boxes(data, start, stop)
+                if any(kind == b"colr" and data[at] == 2 for kind, at, _ in inner):
+                    held.append("ICC")
+            elif kind == b"uuid":
+                held.append(_UUIDS.get(data[start : start + 16], "other metadata"))
+            elif kind == b"xml ":
+                held.append("XML")
+    notes = [f"{what} of JPEG 2000 is not carried over" for what in dict.fromkeys(held)]
+    if len(streams) > 1:
+        notes.append("only the first picture of several was kept")
+    return streams[0] if streams else 0, notes
 
 
 def encode(

@@ -6,7 +6,7 @@ import functools
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -67,8 +67,13 @@ def _chunk(kind: bytes, *bodies: bytes | memoryview) -> bytes:
     return b"".join((struct.pack(">I4s", length, kind), *bodies, struct.pack(">I", check)))
 
 
-def _file(header: bytes, *chunks: bytes) -> bytes:
-    return b"".join((_MAGIC, _chunk(b"IHDR", header), *chunks, _chunk(b"IEND")))
+def _file(header: bytes, chunks: Iterable[bytes]) -> bytes:
+    file = io.BytesIO()  # unlike join it needs no second copy of all chunks
+    file.write(_MAGIC)
+    file.write(_chunk(b"IHDR", header))
+    file.writelines(chunks)
+    file.write(_chunk(b"IEND"))
+    return file.getvalue()
 
 
 # ----------------------------------------------------------------------------------- decoding
@@ -165,7 +170,7 @@ def _decode_animation(chunks: list[_Chunk], about: dict[str, Any]) -> Picture:
         if not part:
             raise ImageError("truncated PNG: a frame has no data")
         head = struct.pack(">II", width, height) + header[8:]
-        data = _file(head, *shared, *(_chunk(b"IDAT", body) for body in part))
+        data = _file(head, [*shared, *(_chunk(b"IDAT", body) for body in part)])
         image = PngImageFile(io.BytesIO(data))
         image.load()
         return with_alpha(_pixels(image, data, notes))
@@ -232,15 +237,21 @@ def encode(
     ImageError
         If a frame shows for more than 65,535 seconds.
     """
-    header = _header(frames[0])
-    metadata = _metadata(picture, carried, header)
-    samples = [_chunk(b"IDAT", part) for part in compress(frames[0], packing_for(frames[0]))]
+    return _file(_header(frames[0]), _chunks_of(picture, frames, carried))
+
+
+def _chunks_of(
+    picture: Picture, frames: Sequence[NDArray[Any]], carried: Carried
+) -> Iterator[bytes]:
+    """Make the chunks between the first and the last, one by one."""
+    yield from _metadata(picture, carried, _header(frames[0]))
     if not picture.durations:
-        return _file(header, *metadata, *samples)
+        yield from _samples(frames[0])
+        return
     first = int(bool(picture.coding.get("still")))  # of the frames that move
-    chunks = [*metadata, _chunk(b"acTL", struct.pack(">II", len(frames) - first, picture.loop))]
+    yield _chunk(b"acTL", struct.pack(">II", len(frames) - first, picture.loop))
     if first:
-        chunks += samples
+        yield from _samples(frames[0])
     sequence = 0
     for index in range(first, len(frames)):
         left, top, pixels = 0, 0, frames[index]
@@ -253,15 +264,19 @@ def encode(
             ">5IHHBB", sequence, pixels.shape[1], pixels.shape[0], left, top,
             delay.numerator, delay.denominator, 0, 0,
         )  # fmt: skip
-        chunks.append(_chunk(b"fcTL", control))
+        yield _chunk(b"fcTL", control)
         sequence += 1
         if index == 0:
-            chunks += samples
+            yield from _samples(pixels)
             continue
         for part in compress(pixels, packing_for(pixels)):
-            chunks.append(_chunk(b"fdAT", struct.pack(">I", sequence), part))
+            yield _chunk(b"fdAT", struct.pack(">I", sequence), part)
             sequence += 1
-    return _file(header, *chunks)
+
+
+def _samples(pixels: NDArray[Any]) -> Iterator[bytes]:
+    for part in compress(pixels, packing_for(pixels)):
+        yield _chunk(b"IDAT", part)
 
 
 def encode_png(pixels: NDArray[Any], *, few_colors: bool = False) -> bytes:
@@ -283,7 +298,7 @@ def encode_png(pixels: NDArray[Any], *, few_colors: bool = False) -> bytes:
     if few_colors:
         packing = FEW_GRAYS if pixels.ndim == 2 else FEW_COLORS
     samples = (_chunk(b"IDAT", part) for part in compress(pixels, packing))
-    return _file(_header(pixels), *samples)
+    return _file(_header(pixels), samples)
 
 
 def _metadata(picture: Picture, carried: Carried, header: bytes) -> list[bytes]:

@@ -106,4 +106,5 @@ def encode(
     pixels = frames[0]
     kind = 5 if pixels.ndim == 2 else 6
     head = f"P{kind}\n{pixels.shape[1]} {pixels.shape[0]}\n{np.iinfo(pixels.dtype).max}\n"
-    return head.encode() + pixels.astype(pixels.dtype.newbyteorder(">"), copy=False).tobytes()
+    samples = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">"))
+    return b"".join((head.encode(), samples.data))

@@ -20,6 +20,7 @@ from lgs_cli.image_io import opencv, pillow, tiff_tags
 from lgs_cli.image_io.limits import require_pixels
 from lgs_cli.image_io.metadata import Carried, dpi
 from lgs_cli.image_io.picture import Picture
+from lgs_cli.image_io.tiff_strips import compress
 from lgs_cli.image_io.tiff_tags import (
     BYTE,
     EXIF_IFD,
@@ -210,7 +211,8 @@ def _pixels(image: TiffImageFile, data: bytes, index: int, notes: list[str]) -> 
     if deep_color and (photometric != 2 or samples > 4):
         color = _COLORS.get(photometric, "gray")
         raise ImageError(f"16-bit {color} TIFF with {samples} channels is not supported")
-    image.load()
+    # The pixels of the usual single page only show that it is whole: they go before others come.
+    (TiffImageFile(io.BytesIO(data)) if deep_color and index == 0 else image).load()
     if deep_color:
         return opencv.decode_deep(data, image.size, index)
     pixels = pillow.pixels_of(image, notes)
@@ -336,20 +338,25 @@ def _page(structure: Structure, pixels: NDArray[Any], coding: _Coding) -> Page:
     if channels in (2, 4):
         alpha = 2 if coding.alpha is None else coding.alpha
         tags[_EXTRA_SAMPLES] = new_entry(structure, _EXTRA_SAMPLES, SHORT, alpha)
-    if coding.compression in _PREDICTED:  # TIFF 6.0, section 14: horizontal differencing
-        before, pixels = pixels, pixels.copy()
-        pixels[:, 1:] -= before[:, :-1]
+    predicted = coding.compression in _PREDICTED
+    if predicted:
         tags[_PREDICTOR] = new_entry(structure, _PREDICTOR, SHORT, 2)
     order = pixels.dtype.newbyteorder(structure.order)
-    rows = np.ascontiguousarray(pixels, order).reshape(len(pixels), -1).view(np.uint8)
-    strips, height, _ = _strips(rows, compression=coding.compression)
+
+    def samples(rows: NDArray[Any]) -> NDArray[np.uint8]:
+        if predicted:  # TIFF 6.0, section 14: horizontal differencing
+            before, rows = rows, rows.copy()
+            rows[:, 1:] -= before[:, :-1]
+        return np.ascontiguousarray(rows, order).reshape(len(rows), -1).view(np.uint8)
+
+    strips, height, _ = compress(pixels, samples, compression=coding.compression)
     tags[_ROWS] = new_entry(structure, _ROWS, LONG, height)
     return Page(list(tags.values()), strips)
 
 
 def _jpeg_page(structure: Structure, pixels: NDArray[Any], quality: int | None) -> Page:
     quality = 95 if quality is None else quality
-    strips, height, said = _strips(pixels, compression="jpeg", quality=quality)
+    strips, height, said = compress(pixels, np.asarray, compression="jpeg", quality=quality)
     tags = _size_tags(structure, pixels, "jpeg")
     numbers = {_ROWS: (height,), _PHOTOMETRIC: (said[_PHOTOMETRIC],)}
     if _CHROMA_SUBSAMPLING in said:
@@ -379,11 +386,3 @@ def _size_tags(structure: Structure, pixels: NDArray[Any], compression: str) -> 
         tag: new_entry(structure, tag, LONG if tag in (_WIDTH, _HEIGHT) else SHORT, *values)
         for tag, values in numbers.items()
     }
-
-
-def _strips(pixels: NDArray[Any], **options: Any) -> tuple[list[bytes], int, Any]:
-    """Have Pillow compress an array; return the strips, their height, and its tags."""
-    data = pillow.save(pixels, "TIFF", **options)
-    said = TiffImageFile(io.BytesIO(data)).tag_v2
-    places = zip(said[_STRIPS], said[_STRIP_SIZES], strict=True)
-    return [data[at : at + size] for at, size in places], said[_ROWS], said
