@@ -76,8 +76,9 @@ detector: $(VENV)/.dev  ## Train the detector of localize from the data beside t
 	@echo "to ship it: cp $(OUT)/detector.onnx lgs_cli/defenses/detector.onnx"
 
 docs: $(VENV)/.dev  ## Write the reference of the Python API into results/docs
-	$(BIN)/python -W ignore::UserWarning -m pdoc --docformat numpy --no-show-source --output-directory $(OUT)/docs \
-		lgs_cli lgs_cli.adapters.torch lgs_cli.adapters.transforms
+	$(BIN)/python -W ignore -m pdoc --docformat numpy --no-show-source --template-directory .ci/pdoc \
+		--output-directory $(OUT)/docs lgs_cli lgs_cli.adapters.torch lgs_cli.adapters.transforms \
+		$$($(BIN)/python -c 'import art' 2> /dev/null && echo lgs_cli.adapters.art)
 	@echo "the reference: $(OUT)/docs/index.html"
 
 man: $(VENV)/.lgs  ## Write the man pages into results/man (a wheel brings them along)
@@ -85,10 +86,11 @@ man: $(VENV)/.lgs  ## Write the man pages into results/man (a wheel brings them 
 		from lgs_cli.commands import man_pages; man_pages.write(commands, Path('$(OUT)/man'))"
 	@echo "to read one: man -l $(OUT)/man/man1/lgs-clean.1"
 
-fuzz: $(VENV)/.dev  ## Clean 10,000 damaged images, and read 10,000 damaged lines of reports
+fuzz: $(VENV)/.dev  ## Read 10,000 damaged images, report lines, manifest lines and listed paths
 	$(BIN)/python tests/fuzz.py --mutants 10000
 	$(BIN)/python tests/fuzz_report.py --mutants 10000
 	$(BIN)/python tests/fuzz_manifest.py --mutants 10000
+	$(BIN)/python tests/fuzz_lists.py --mutants 10000
 
 corpus: $(VENV)/.dev  ## Clean a folder of foreign files, and list what was lost (FOLDER=DIR)
 	$(BIN)/python tests/corpus.py $(FOLDER)

@@ -55,6 +55,16 @@ def written_by_tifffile(array: np.ndarray, **options: Any) -> bytes:
     return out.getvalue()
 
 
+def bmp_by_hand(array: np.ndarray) -> bytes:
+    """RGBA with a BITMAPV4HEADER (wingdi.h), whose masks say that red comes first."""
+    height, width = array.shape[:2]
+    masks = (0xFF, 0xFF00, 0xFF0000, 0xFF000000)
+    header = struct.pack("<IiiHHI5I4I52x", 108, width, height, 1, 32, 3, 0, 0, 0, 0, 0, *masks)
+    size = 14 + len(header) + array.nbytes
+    file = struct.pack("<2sIII", b"BM", size, 0, 14 + len(header))
+    return file + header + array[::-1].tobytes()
+
+
 def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 

@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parent
 PATIENCE = 60.0
 # The last line of ``lgs clean``.
 SUMMARY = re.compile(
-    r"(\d+ images?: .* in \d+\.\d s(?:; [\d,]+ files? of other kinds passed over)?"
+    r"(\d+ images?: .* in \d+\.\d s(?:; [\d,]+ files? of (?:another kind|other kinds) passed over)?"
     r"(?:; [\d,]+ not reached)?)\n"
 )
 _NAME = "LGS_TEST_RUN"

@@ -230,6 +230,7 @@ def program(module, x, dynamic: bool):
 SIZES = [(2, 40, 53), (1, 25, 25), (3, 45, 120), (1, 44, 100)]
 
 
+@pytest.mark.filterwarnings("ignore:.*weights_only=False:FutureWarning")  # of torch 2.4 to itself
 def test_it_can_be_exported():
     module = LocalGradientsSmoothing()
     x = batch_of(sample(40, 53, 1), sample(40, 53, 2))
@@ -248,6 +249,9 @@ def test_it_can_be_exported():
 @pytest.mark.filterwarnings("ignore")  # torch's exporter and what it is made of have many
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_it_ships_inside_an_onnx_model(dynamic, tmp_path):
+    release = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if release < (2, 6) or (dynamic and release == (2, 6)):
+        pytest.skip(f"torch {torch.__version__} does not export it")
     pytest.importorskip("onnxscript", reason="needs onnxscript")
     runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     torch.manual_seed(0)
@@ -348,6 +352,7 @@ def test_localize_has_an_identity_and_a_relaxed_gradient():
     assert relaxed[..., 32:48, 48:64].abs().mean() < relaxed[..., :20, :20].abs().mean()
 
 
+@pytest.mark.filterwarnings("ignore:At pre-dispatch tracing:UserWarning")  # of torch 2.4
 def test_localize_compiles_and_exports(finds_magenta):
     module = Localize(finds_magenta)
     x = batch_of(magenta((16, 24)), magenta())

@@ -228,5 +228,5 @@ def test_without_the_process_that_forks_no_crash_is_survived(
         go.touch()
         assert run.end() == 1
         until(lambda: not run.processes())
-    assert run.stderr.splitlines()[-1] == "lgs: the process that starts the workers has died"
+    assert run.stderr.splitlines()[0] == "lgs: the process that starts the workers has died"
     assert "Traceback" not in run.stderr

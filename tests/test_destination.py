@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folders import files_below, report, snapshot
+from folders import files_below, records, report, snapshot, tree
 from PIL import Image
 from shell import until
 
@@ -166,6 +166,17 @@ def test_what_turns_bad_after_it_was_cleaned_is_known_as_bad(lgs, photos):
     assert "2 skipped, 1 unsupported, 0 failed" in lgs(*words).stderr
 
 
+def test_what_turns_bad_beside_its_backup_is_known_as_bad(lgs, photos):
+    words = ["clean", "photos", "--in-place", "--backup", ".orig", "--skip-unsupported"]
+    assert "3 done" in lgs(*words).stderr
+    (photos / "a.jpg").write_text("no image")
+    os.utime(photos / "a.jpg", (1e9, 1e9))
+    run = lgs(*words)
+    assert "photos/a.jpg: not an image" in run.stderr
+    assert "2 skipped, 1 failed" in run.stderr
+    assert "2 skipped, 1 unsupported, 0 failed" in lgs(*words).stderr
+
+
 def test_force_does_not_clean_twice_what_has_a_backup(lgs, photos):
     words = ["clean", "photos", "--in-place", "--force"]
     assert "3 done, " in lgs(*words, "--backup", ".orig").stderr
@@ -178,6 +189,27 @@ def test_force_does_not_clean_twice_what_has_a_backup(lgs, photos):
     # This is no longer what cleaning the backup gives.
     assert "3 failed" in lgs(*words, "--backup", ".orig").stderr
     assert (photos / "a.jpg").read_bytes() == twice
+
+
+def test_masks_show_what_cleaning_changed_in_the_original(lgs, photos):
+    words = ["clean", "photos", "--in-place", "--backup", ".orig"]
+    wanted = lgs("clean", "photos", "-o", "out", "--masks", "wanted", "--report", "wanted.jsonl")
+    assert wanted.returncode == 0
+    assert "3 done, " in lgs(*words).stderr
+    before = images_in(photos)
+    for more in ([], ["--force"]):  # to add what the first run did not make, and to make it again
+        run = lgs(*words, *more, "--masks", "masks", "--report", "r.jsonl")
+        assert "3 done (3 unchanged)" in run.stderr
+        assert images_in(photos) == before
+        assert tree(lgs.folder / "masks") == tree(lgs.folder / "wanted")
+        found, there = (records(lgs.folder / name) for name in ("r.jsonl", "wanted.jsonl"))
+        assert all(found[name]["coverage"] == line["coverage"] for name, line in there.items())
+    # With other settings the image is not what cleaning the backup gives: the mask would not be of
+    # anything that was done to it, and stays as it is.
+    run = lgs(*words, "--force", "--masks", "masks", "--threshold", "0.3")
+    assert "3 failed" in run.stderr
+    assert "photos/a.jpg.orig is there already" in run.stderr
+    assert tree(lgs.folder / "masks") == tree(lgs.folder / "wanted")
 
 
 def test_an_image_in_which_nothing_changes_is_not_touched(lgs, photos):

@@ -36,7 +36,9 @@ def place(tmp_path_factory) -> Path:
     (place / "type.toml").write_text("[clean]\njobs = 2.5\n")
     (place / "blocked").mkdir()
     (place / "blocked/sitecustomize.py").write_text(
-        "import sys\nsys.modules.update(dict.fromkeys(['torch', 'fsspec', 'pillow_heif']))\n"
+        "import sys\n"
+        "for name in 'torch', 'fsspec', 'pillow_heif', 'distributed':\n"
+        "    sys.modules[name] = None\n"
     )
     return place
 
@@ -58,6 +60,13 @@ MISTAKES = {
     "config claen": "did you mean 'clean'?",
     "completion csh": "'csh' is not valid; did you mean 'zsh'? valid is bash, zsh, fish",
     "methods lgs": "got unexpected extra argument (lgs); usage: lgs methods",
+    "version": "no command 'version'; did you mean 'lgs --version'?",
+    "-V": "no option '-V'; did you mean '--version'?",
+    "--versoin": "no option '--versoin'; did you mean '--version'?",
+    "Clean photos -o out": "no command 'Clean'; did you mean 'lgs clean'?",
+    "help clean scan": "lgs clean has no commands; 'lgs help clean' is all",
+    "config clean scan": "one command at a time: no command 'clean scan'",
+    "completion": "nothing is given to work on; usage: lgs completion SHELL",
     # inputs
     "clean": "nothing to clean: lgs clean FILE_OR_DIRECTORY... -o DIR",
     "clean -o out": "nothing to clean: lgs clean FILE_OR_DIRECTORY... -o DIR",
@@ -75,8 +84,17 @@ MISTAKES = {
     "clean --files-from nul -o out": "--files-from: the paths end in NUL; add -0",
     "clean --files-from gone -o out": "--files-from: 'gone': No such file or directory",
     "compare photos -o s.png": "photos is a directory; name its images: photos/*.jpg",
-    "scan s.tar": "s.tar is an archive, and scan takes none: unpack it first",
+    "scan s.tar photos": "archives go in a run of their own, and photos is none",
+    "scan s.tar --move-to q": "--move-to moves files, and no images of archives",
     "scan": "nothing to scan: name files or directories, or --files-from FILE",
+    "clean photos extra -o out": "extra: no such file or directory",
+    "clean http://example.com/a.jpg -o out": "curl -s URL | lgs clean - -o -",
+    "report photos -o r.html": "photos is a directory; name its records: photos/*.jsonl",
+    "report": "nothing is given to work on; usage: lgs report RUN.jsonl... --output FILE",
+    "compare -o s.png": "nothing is given to work on; usage: lgs compare IMAGE... --output FILE",
+    "scan photos --move-to photos": "photos is both an input and where files are moved",
+    "scan photos --move-to notes.txt": "--move-to notes.txt: not a directory",
+    "scan photos --detector photos": "detector is 'photos'; valid is an .onnx file that is there",
     # outputs
     "clean photos": "--output DIR is missing: name where cleaned images go, or --in-place",
     "clean photos cleaned": "cleaned does not exist; if outputs go there, write -o cleaned",
@@ -114,6 +132,10 @@ MISTAKES = {
     "clean photos -o out --report gone/run.jsonl": "there is no directory gone; make it first",
     "compare photos/a.jpg": "--output FILE is missing: a .png or .jpg file",
     "compare photos/a.jpg -o s.txt": "s.txt: the sheet is a .png or a .jpg file",
+    "clean photos -o notes.txt/out": "notes.txt is not a directory",
+    "clean photos -o out --masks notes.txt": "notes.txt is not a directory",
+    "clean photos -o out --report photos": "--report photos: is a directory",
+    "clean photos -o out --config photos": "--config photos: is a directory",
     # in place
     "clean photos --in-place": "keep them with --backup .orig, or confirm with --yes",
     "clean photos --in-place --backup .jpg": "write --backup .orig",
@@ -139,12 +161,38 @@ MISTAKES = {
     "clean photos -o out --format jgp": "no format 'jgp'; did you mean 'jpeg'? valid is keep, ",
     "clean photos -o out --format heif": "HEIC needs pillow-heif: pip install 'lgs-cli[heif]'",
     "clean --watch photos -o out": "write --watch last, or --watch=VALUE",
+    "clean photos -o out --watch -5": "no option '-5', and no value here is negative",
+    "clean photos -o out --jobs -1": "--jobs: -1 is not valid; valid is at least 1",
+    "clean photos -o out --jobs=": "--jobs: the value is empty; is a variable of the shell not set",
+    "clean photos -o out --threshold -0.1": "threshold is -0.1; valid is 0 to 1",
+    "clean photos -o out --memory-limit -1": "'-1' is no size; write 500M or 2G",
+    "clean photos -o out --timeout 5s": "--timeout: '5s' is no number; valid is more than 0",
+    "clean photos -o out --max-pixels 10M": "'10M' is no whole number; valid is at least 1",
+    "clean photos -o out --progress fancy": "valid is auto, json, none",
+    "clean photos -o out --count 3": "no option '--count'; 'lgs clean --help' lists all",
+    "clean photos -o out --ouput o": "no option '--ouput'; did you mean '--output'?",
+    "clean photos -o out --methods lgs": "no option '--methods'; did you mean '--method'?",
+    "clean photos -o out -m jpeg": "no option '-m'; did you mean '--method'?",
+    "scan photos --method lgs": "no option '--method'; 'lgs scan --help' lists all",
+    "clean photos -o out --shard 3": "--shard: '3' is not I/N, as 3/16",
+    "clean photos -o out --shard a/b": "--shard: 'a/b' is not I/N, as 3/16",
+    "clean photos -o out --shard 4/3": "--shard: '4/3': I is from 1 to N",
+    "clean photos -o out --shard 0/3": "I is from 1 to N; the first is 1/3",
+    "clean photos -o out --shard 1/2 --delete": "--delete is for outputs in a directory, without ",
+    "clean photos -o out --cluster tcp://h:1":
+        "--cluster needs distributed: pip install 'lgs-cli[dask]'",
     # methods
     "clean photos -o out --method lsg": "no method 'lsg'; did you mean 'lgs'? there are lgs, ",
     "clean photos -o out --method blur": "no method 'blur'; there are lgs, ",
     "clean photos -o out --method lgs:gamma=1": "it has smoothing, threshold, block_size, overlap",
     "clean photos -o out --method lgs:0.2": "is not NAME=VALUE, as in lgs:threshold=0.2",
     "clean photos -o out --param 0.2": "is not NAME=VALUE, as threshold=0.2",
+    "clean photos -o out --param threshold:0.2": "is not NAME=VALUE, as threshold=0.2",
+    "clean photos -o out --param treshold=0.2": "it has smoothing, threshold, block_size, overlap",
+    "clean photos -o out --method lgs,": "no method ''; there are lgs, ",
+    "clean photos -o out --method lgs:threshold=abc": "threshold is 'abc'; valid is a number",
+    "clean photos -o out --method double-mask":
+        "double-mask needs a model: the .onnx file of your classifier",
     "clean photos -o out --method jpeg --threshold 1": "no parameter 'threshold'; it has quality",
     "clean photos -o out --method double-mask --model net.pt2":
         "net.pt2: not an .onnx file, and no other kind is taken",
@@ -166,11 +214,50 @@ MISTAKES = {
     # models
     "evaluate --images photos": "--model MODEL is missing: FILE.onnx (no gradients), FILE.pt2, ",
     "train --images photos -o d.onnx": "lgs train needs torch: pip install 'lgs-cli[eval]'",
+    "evaluate --model notes.txt --images photos":
+        "model 'notes.txt' is not FILE.onnx, FILE.pt2, FILE.pt or package.module:factory, nor ",
+    "evaluate --model net.pt2 --images photos": "needs torch: pip install 'lgs-cli[eval]'",
+    "evaluate --model c.png --images photos --defense lsg": "no method 'lsg'; did you mean 'lgs'?",
+    "evaluate --model c.png --images photos --attack lavn": "no attack 'lavn'; did you mean ",
+    "evaluate --model c.png --images photos --format xml": "valid is text, markdown, csv, json",
+    "evaluate --model c.png --images photos --resume": "--resume needs --keep DIR",
+    "attack lavan": "usage: lgs attack lavan IMAGES --output DIR --model MODEL",
+    "attack lavan photos -o out --model net.pt2 --location middle":
+        "location is 'middle'; valid is random|border|corner|X,Y",
+    "attack patch photos -o out --model net.pt2 --steps 0": "steps is 0; valid is at least 1",
+    "certify photos --model net.onnx --patch-fraction 2": "patch_fraction is 2; valid is ",
+    "tune --model net.pt2 --images photos --threshold a,b": "numbers separated by commas",
 }  # fmt: skip
 
 
 def test_there_are_fifty_of_them():
     assert len(MISTAKES) >= 50
+
+
+def test_a_value_of_the_environment_is_named_with_its_variable(lgs, place):
+    wrong = {
+        "LGS_CLEAN_JOBS=many": "--jobs: 'many' is no whole number; valid is at least 1 "
+        "(--jobs from LGS_CLEAN_JOBS)",
+        "LGS_CLEAN_QUIET=maybe": "--quiet: 'maybe' is not valid; valid is true, false "
+        "(--quiet from LGS_CLEAN_QUIET)",
+        "LGS_CLEAN_TRESHOLD=1": "environment: no option has the name LGS_CLEAN_TRESHOLD; "
+        "did you mean LGS_CLEAN_THRESHOLD?",
+    }
+    for setting, answer in wrong.items():
+        name, value = setting.split("=")
+        run = lgs("clean", "photos", "-o", "out", cwd=place, env={name: value})
+        assert (run.returncode, run.stderr) == (2, f"lgs: {answer}\n")
+
+
+@pytest.mark.parametrize(
+    "line", ["compare photos/a.jpg -o /proc/s.png", "report run.jsonl -o /proc/s.png"]
+)
+def test_a_result_that_cannot_be_written_is_named(lgs, place, line):
+    (lgs.folder / "run.jsonl").touch()
+    (lgs.folder / "photos").symlink_to(place / "photos")
+    run = lgs(*line.split())
+    assert (run.returncode, run.stdout) == (1, b"")
+    assert run.stderr == "lgs: /proc/s.png: cannot write: no such file or directory\n"
 
 
 @pytest.mark.parametrize(("line", "answer"), MISTAKES.items())

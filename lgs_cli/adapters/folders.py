@@ -109,9 +109,9 @@ def clean_folder(
     >>> folder = tempfile.mkdtemp()
     >>> Image.new("RGB", (64, 64), "tan").save(os.path.join(folder, "a.png"))
     >>> output = os.path.join(folder, "cleaned")
-    >>> for result in lgs_cli.clean_folder(folder, output, "lgs:threshold=0.2", jobs=1):
-    ...     print(result.status, os.path.relpath(result.output, folder), result.unchanged)
-    done cleaned/a.png True
+    >>> for result in lgs_cli.clean_folder(folder, output, "lgs:threshold=0.2"):
+    ...     print(result.status, os.path.basename(result.output), result.unchanged)
+    done a.png True
     """
     # Everything that is wrong with the call is said at the call.
     from lgs_cli.batch.manifest import Manifest

@@ -117,8 +117,10 @@ def mask(image: Any, method: Method = "lgs", **parameters: float | bool | str) -
     ----------
     image : ndarray, PIL.Image.Image or torch.Tensor
         As `lgs_cli.clean` takes it.
-    method, **parameters
-        As `lgs_cli.clean` takes them.
+    method : str, Params or tuple of Step
+        As `lgs_cli.clean` takes it.
+    **parameters
+        More parameters of `method`, by name.
 
     Returns
     -------

@@ -54,9 +54,9 @@ class LocalGradientsSmoothing(nn.Module):
 
     Called with floating (N, C, H, W) in [0, 1], all channels colors, it returns the same. Each
     image is normalized by itself, so a batch never changes an image's result. It has no weights.
-    Works with ``torch.compile``, ``torch.export`` and ``torch.onnx.export(..., dynamo=True)``, also
-    with dynamic shapes if the sides are at least a block and a stride (25 by default), with
-    autocast, and on every device.
+    Works with ``torch.compile``, ``torch.export`` and (torch 2.6 and newer)
+    ``torch.onnx.export(..., dynamo=True)``, also with dynamic shapes (in ONNX: newer than 2.6) if
+    the sides are at least a block and a stride (25 by default), with autocast, and on every device.
 
     Parameters
     ----------
@@ -89,6 +89,7 @@ class LocalGradientsSmoothing(nn.Module):
     """
 
     def __init__(self, params: LgsParams | None = None, gradient: Gradient = "exact") -> None:
+        """Make the module."""
         super().__init__()
         _check_gradient(gradient, ("exact", "relaxed", "identity"))
         self.params = params or LgsParams()
@@ -104,7 +105,10 @@ class LocalGradientsSmoothing(nn.Module):
         return f"{self.params}, gradient={self.gradient!r}"
 
 
-@torch.library.custom_op("lgs_cli::localize", mutates_args=())
+_SCHEMA = "(Tensor x, float threshold, str fill, str detector) -> Tensor"  # torch 2.4 infers none
+
+
+@torch.library.custom_op("lgs_cli::localize", mutates_args=(), schema=_SCHEMA)
 def _repair(x: Tensor, threshold: float, fill: str, detector: str) -> Tensor:
     """Repair images one by one; one step to whatever traces it."""
     params = LocalizeParams(threshold, fill, detector)
@@ -156,6 +160,7 @@ class Localize(nn.Module):
         params: LocalizeParams | None = None,
         gradient: Literal["identity", "relaxed"] = "identity",
     ) -> None:
+        """Make the module."""
         super().__init__()
         _check_gradient(gradient, ("identity", "relaxed"))
         self.params = params or LocalizeParams()

@@ -52,7 +52,8 @@ def config(command: tuple[str, ...], path: str | None, as_json: bool) -> None:
         if command[1:] in ((), words[1:])
     }
     if not found:
-        raise UsageError(f"no command {printable(' '.join(command))!r}")
+        several = "one command at a time: " if len(command) > 1 else ""
+        raise UsageError(f"{several}no command {printable(' '.join(command))!r}")
     if as_json:
         click.echo(json.dumps({" ".join(words): _record(rows) for words, rows in found.items()}))
     else:

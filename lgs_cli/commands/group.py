@@ -44,6 +44,8 @@ class Group(click.Group):
 def _no_command(word: str, path: str, known: Iterable[str]) -> str:
     """Say that there is no such command, and what to write instead."""
     shown = printable(word)
+    if word.lower() == "version":
+        return f"no command {shown!r}; did you mean '{path} --version'?"
     meant = nearest(word.lower(), known)
     if meant is not None:
         return f"no command {shown!r}; did you mean '{path} {meant}'?"

@@ -62,7 +62,9 @@ def _of_command(ctx: click.Context, words: tuple[str, ...]) -> str:
     group: click.Command = _root(ctx)
     found = ctx.find_root()
     for word in words:
-        command = group.get_command(found, word) if isinstance(group, click.Group) else None
+        if not isinstance(group, click.Group):
+            raise UsageError(f"{found.command_path} has no commands; 'lgs help {words[0]}' is all")
+        command = group.get_command(found, word)
         if command is None:
             raise UsageError(_no_help(ctx, word))
         group, found = command, click.Context(command, found, word)

@@ -21,6 +21,8 @@ _ELSEWHERE = {
     "--out-dir": "--output",
     "--outdir": "--output",
     "--inplace": "--in-place",
+    "-m": "--method",
+    "-v": "--version",
 }
 
 
@@ -110,18 +112,25 @@ def _no_option(name: str, ctx: click.Context) -> str:
         return f"no option {typed!r}; did you mean '-{typed}'?"
     meant = _ELSEWHERE.get(name.lower())
     if meant not in known:
-        meant = nearest(name.replace("_", "-"), [one for one in known if one.startswith("--")])
+        word = nearest(_word(name), [_word(one) for one in known if one.startswith("--")])
+        meant = f"--{word}" if word else None
     if meant is not None:
         return f"{said}; did you mean {meant!r}?"
+    if re.fullmatch(r"-[\d.]+", name):
+        return f"{said}, and no value here is negative"
     if isinstance(ctx.command, click.Group):
         return f"{said}; options follow a command: {ctx.command_path} COMMAND {name}"
     return f"{said}; '{ctx.command_path} --help' lists all"
 
 
+def _word(name: str) -> str:
+    return name.lstrip("-").replace("_", "-")
+
+
 def _missing(error: click.MissingParameter, ctx: click.Context) -> str:
     if not isinstance(error.param, click.Option):
         return f"nothing is given to work on; {_usage(ctx)}"
-    what = (error.param.help or "").partition("  [")[0]
+    what = (error.param.help or "").partition("  [")[0].partition(". ")[0]
     return f"{_with_metavar(error.param)} is missing: {_lowered(what)}"
 
 
@@ -150,6 +159,10 @@ def _not_valid(error: click.BadParameter) -> str:
         meant = nearest(given.lower(), choices)
         guess = f"did you mean {meant!r}? " if meant else ""
         return f"{given!r} is not valid; {guess}valid is {', '.join(choices)}"
+    if isinstance(kind, click.types.BoolParamType):
+        return f"{given!r} is not valid; valid is true, false"
+    if not given and message.startswith("''"):
+        return "the value is empty; is a variable of the shell not set?"
     if not (given and isinstance(kind, click.types.IntParamType | click.types.FloatParamType)):
         return message
     valid = _range(kind)

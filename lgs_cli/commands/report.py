@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lgs_cli.commands.meter import Meter, progress_option
-from lgs_cli.errors import LgsError
+from lgs_cli.errors import LgsError, UsageError
 from lgs_cli.storage.missing import missing
 from lgs_cli.wording import counted, printable
 
@@ -55,11 +55,14 @@ def report(runs: tuple[str, ...], output: str, limit: int, progress: str) -> int
     from lgs_cli.report.page import render
     from lgs_cli.report.run import read_runs
     from lgs_cli.report.thumbnails import thumbnails
-    from lgs_cli.storage import refuse_overwriting, write
+    from lgs_cli.storage import refuse_overwriting, write_result
 
     for path in runs:
         if path != "-" and not os.path.exists(path):
             raise missing(path)
+        if os.path.isdir(path):
+            some = printable(os.path.join(path, "*.jsonl"))
+            raise UsageError(f"{printable(path)} is a directory; name its records: {some}")
     if output != "-":
         refuse_overwriting([output], runs)
     named = 0
@@ -82,7 +85,7 @@ def report(runs: tuple[str, ...], output: str, limit: int, progress: str) -> int
     if output == "-":
         click.echo(page.html)
     else:
-        write(output, page.html.encode())
+        write_result(output, page.html.encode())
     images = run.totals.description
     listed = "" if page.listed == run.totals.images else f"{page.listed:,} listed, "
     click.echo(f"{printable(output)}: {images}, {listed}{page.pictured:,} with pictures", err=True)

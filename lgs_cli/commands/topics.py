@@ -224,10 +224,11 @@ On stdout is what was asked for, on stderr all else. Errors are one line each,
 With --progress json lines like this one stand among those on stderr, about two
 a second; all others begin otherwise:
 
-    {"event": "progress", "what": "", "done": 120, "total": 240,
+    {"event": "progress", "what": "", "done": 120, "total": 240, "found": 240,
      "unit": "image", "seconds": 2.0, "seconds_left": 2.0}
 
-(Here on two lines, there on one.)
+(Here on two lines, there on one.) A run over very many images finds them while
+it works: total and seconds_left are null until it has found all.
 """,
 )
 

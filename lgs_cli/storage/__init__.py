@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lgs_cli.errors import ImageError, StorageError, UsageError
+from lgs_cli.errors import ImageError, LgsError, StorageError, UsageError
 from lgs_cli.wording import printable
 
 # A directory is opened to be searched; it need not be one that may be listed.
@@ -91,6 +91,14 @@ def write(path: str, data: bytes, *, like: Like | None = None, mode: int | None 
             os.close(folder)
     except OSError as error:
         raise write_error(error, path) from error
+
+
+def write_result(path: str, data: bytes) -> None:
+    """Write a file that is no image of a batch, as `write` does: its errors name the file."""
+    try:
+        write(path, data)
+    except ImageError as error:
+        raise LgsError(f"{printable(path)}: {error}") from error
 
 
 def _write_in(folder: int, name: str, data: bytes, like: Like | None, mode: int | None) -> None:
