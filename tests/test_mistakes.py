@@ -264,7 +264,8 @@ def test_a_result_that_cannot_be_written_is_named(lgs, place, line):
 def test_a_mistake_gets_one_line(lgs, place, line, answer):
     path = f"{place / 'blocked'}:{lgs.environment['PYTHONPATH']}"
     before = snapshot(place)
-    run = lgs(*shlex.split(line), cwd=place, env={"PYTHONPATH": path})
+    environment = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}  # nothing new in `place`
+    run = lgs(*shlex.split(line), cwd=place, env=environment)
     assert (run.returncode, run.stdout) == (2, b"")
     assert run.stderr.startswith("lgs: ") and run.stderr.count("\n") == 1
     assert answer in run.stderr
