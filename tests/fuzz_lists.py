@@ -32,7 +32,7 @@ LINES = 25  # of each list
 RUN_EVERY = 20  # lists
 PATIENCE = 120.0
 STRANGE = (
-    b".", b"..", b"./", b"../work/in", b"in", b"in/", b"in//", b"in/sub/..", b"//", b"-", b"--",
+    b".", b"..", b"./", b"../here/in", b"in", b"in/", b"in//", b"in/sub/..", b"//", b"-", b"--",
     b"-o", b"--help", b"in/00.png/", b"in/00.png/x.png", b"in//00.png", b"./in/00.png",
     b"in/../in/01.png", b"in/gone.png", b"in/link.png", b"in/loop.png", b"in/broken.png",
     b"in/pipe.png", b"in/folder.png", b"in/notes.txt", b"in/empty.png", b"/dev/null", b"/dev/zero",
@@ -78,7 +78,7 @@ def longer(dice: random.Random, path: bytes) -> bytes:
 
 def around(dice: random.Random, path: bytes) -> bytes:
     """Lead around before the path."""
-    return dice.choice((b"./", b".//", b"in/../", b"../work/", b"./././")) + path
+    return dice.choice((b"./", b".//", b"in/../", b"../here/", b"./././")) + path
 
 
 MUTATIONS = (strange, strange, strange, flip, flip, cut, noise, longer, around)
@@ -113,7 +113,7 @@ def check(folder: Path, count: int, seed: int) -> collections.Counter[str]:
     """
     dice = random.Random(seed)
     counts: collections.Counter[str] = collections.Counter()
-    work = folder / "work"
+    work = folder / "here"
     whole = [bytes(path.relative_to(work)) for path in images(work / "in", 6)]
     whole.append(bytes(image(work / "in/sub/a b.png", 9).relative_to(work)))
     make_oddities(work / "in")
@@ -148,7 +148,7 @@ def check(folder: Path, count: int, seed: int) -> collections.Counter[str]:
                 run(listing, null, len(lines), folder)
                 counts["run"] += 1
             assert snapshot(work) == before
-    assert {path.name for path in folder.iterdir()} <= {"work", "list", "out", "masks", "r.jsonl"}
+    assert {path.name for path in folder.iterdir()} <= {"here", "list", "out", "masks", "r.jsonl"}
     return counts
 
 

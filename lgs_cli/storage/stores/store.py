@@ -112,18 +112,23 @@ def find(url: str) -> Iterator[Found]:
     LgsError
         If the store refuses.
     """
-    system, path = _open(url)
-    try:
-        system.invalidate_cache()
-        found = system.find(path, detail=True)
-    except FileNotFoundError:
-        return
-    except Exception as error:
-        raise LgsError(f"{printable(url)}: {_reason(error)}") from error
+    found, path = _listing(url, "find")
     root = path.rstrip("/") + "/"
     for name in sorted(found):
         if name.startswith(root):
             yield Found(name[len(root) :], found[name]["size"] or 0, _tag(found[name]))
+
+
+def _listing(url: str, how: str) -> tuple[Any, str]:
+    """List what is below a URL: all of it (``find``), or the next level (``ls``)."""
+    system, path = _open(url)
+    try:
+        system.invalidate_cache()
+        return getattr(system, how)(path, detail=True), path
+    except FileNotFoundError:
+        return (), path
+    except Exception as error:
+        raise LgsError(f"{printable(url)}: {_reason(error)}") from error
 
 
 def find_one(url: str) -> Found | None:
@@ -181,14 +186,7 @@ def look_up(urls: Iterable[str]) -> dict[str, Found]:
 
 def _children(url: str) -> Iterator[Found]:
     """List the objects right below a URL."""
-    system, path = _open(url)
-    try:
-        system.invalidate_cache()
-        found = system.ls(path, detail=True)
-    except FileNotFoundError:
-        return
-    except Exception as error:
-        raise LgsError(f"{printable(url)}: {_reason(error)}") from error
+    found, _ = _listing(url, "ls")
     for info in found:
         if info["type"] == "file":
             yield Found(info["name"].rpartition("/")[2], info["size"] or 0, _tag(info))
