@@ -151,19 +151,22 @@ def test_links_that_come_and_go_while_a_run_writes_spare_the_inputs(
     (tmp_path / "out" / "sub").mkdir(parents=True)
     before = tree(tmp_path / "in")
     ended = threading.Event()
+    swaps: list[None] = []
 
     def swap() -> None:
         place, aside = tmp_path / "out" / "sub", tmp_path / "out" / "aside"
         while not ended.is_set():
-            with contextlib.suppress(OSError):  # a worker has made the directory meanwhile
+            with contextlib.suppress(OSError):  # a worker may make the directory at any step
                 place.rename(aside)
                 place.symlink_to(tmp_path / "in" / "sub")
-            if place.is_symlink():
-                place.unlink()
-            if place.exists():
-                shutil.rmtree(aside, ignore_errors=True)
-            else:
-                aside.rename(place)
+                swaps.append(None)
+            with contextlib.suppress(OSError):
+                if place.is_symlink():
+                    place.unlink()
+                if place.exists():
+                    shutil.rmtree(aside, ignore_errors=True)
+                else:
+                    aside.rename(place)
 
     swapper = threading.Thread(target=swap)
     with lgs.start("clean", tmp_path / "in", "-o", tmp_path / "out", "-j", 2, "--force") as run:
@@ -174,6 +177,7 @@ def test_links_that_come_and_go_while_a_run_writes_spare_the_inputs(
         finally:
             ended.set()
             swapper.join()
+    assert swaps
     assert "Traceback" not in run.stderr
     assert tree(tmp_path / "in") == before
 
