@@ -47,15 +47,35 @@ def test_a_crash_costs_exactly_the_image_that_caused_it(
     assert run.stderr.splitlines()[-1].startswith("18 images: 12 done, 0 skipped, 6 failed")
 
 
-@pytest.mark.parametrize("words", [["no-such-file"], ["in.png", "--jobs", "0"]])
-def test_what_was_started_for_a_run_ends_with_it(
-    lgs: Lgs, tmp_path: Path, words: list[str]
+def test_what_needs_no_worker_starts_no_process(lgs: Lgs, tmp_path: Path) -> None:
+    images(tmp_path / "in", 3)
+    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "out").returncode == 0
+    lgs.environment["LGS_TEST_SIGNAL_AT_FORK"] = str(int(signal.SIGTERM))
+    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "out").returncode == 0
+    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "new", "--dry-run").returncode == 0
+    assert lgs("clean", tmp_path / "in" / "00.png", "-o", "-").returncode == 0
+    assert lgs("clean", tmp_path / "in", "-o", tmp_path / "new").returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["nothing", "-o", "out"], 3),
+        (["no-such-file", "-o", "out"], 2),
+        (["in", "-o", "out", "--jobs", "0"], 2),
+        (["in", "-o", "out", "--report", "in/00.png/a"], 2),
+        (["in", "-o", "out", "--smoothing", "nan"], 2),
+    ],
+)
+def test_what_was_started_for_a_run_that_comes_to_nothing_ends_with_it(
+    lgs: Lgs, tmp_path: Path, words: list[str], code: int
 ) -> None:
-    """Also where it comes to no run."""
-    image(tmp_path / "in.png")
-    with lgs.start("clean", *words, "-o", "out", cwd=tmp_path) as run:
-        assert run.end() == 2
+    images(tmp_path / "in", 3)
+    (tmp_path / "nothing").mkdir()
+    with lgs.start("clean", *words) as run:
+        assert run.end() == code
         assert run.processes() == []
+    assert "warn" not in run.stderr.lower()
 
 
 def test_few_images_are_as_safe_as_many(lgs: Lgs, tmp_path: Path) -> None:

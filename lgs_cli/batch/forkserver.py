@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import threading
+from importlib import import_module
 from typing import IO, NoReturn
 
 from lgs_cli import signals
@@ -72,6 +73,29 @@ class ForkServer:
             self._pid = 0
 
 
+class HeadStart:
+    """Starts a server before it is known that it is needed, so that it loads OpenCV meanwhile."""
+
+    def __init__(self) -> None:
+        self._server: ForkServer | None = None
+
+    def begin(self) -> None:
+        """Start a server."""
+        with signals.deferred():
+            self._server = ForkServer()
+
+    def take(self) -> ForkServer:
+        """Give the server, which then is the caller's to close; a new one if there is none."""
+        server, self._server = self._server, None
+        return server or ForkServer()
+
+    def close(self) -> None:
+        """End a server that nobody has taken."""
+        with signals.deferred():
+            if self._server is not None:
+                self._server.close()
+
+
 def wait_status(death: IO[bytes]) -> int | None:
     """Wait for a worker to die.
 
@@ -125,7 +149,7 @@ def serve(control: socket.socket) -> NoReturn:
         # number, which has another meaning here.
         gc.freeze()
         control = socket.socket(fileno=_keep_only(control.detach()))
-        _load_opencv()
+        _load_libraries()
         wake_in, wake_out = os.pipe()
         os.set_blocking(wake_out, False)
         signal.set_wakeup_fd(wake_out, warn_on_full_buffer=False)
@@ -180,13 +204,15 @@ def _keep_only(file: int) -> int:
     return 3
 
 
-def _load_opencv() -> None:
+def _load_libraries() -> None:
+    """Load what every worker needs: OpenCV, and Pillow with what reads images."""
     os.environ.update(ONE_THREAD)
-    # If it cannot be imported, that fails again in a worker, and becomes the reason there.
+    # If they cannot be imported, that fails again in a worker, and becomes the reason there.
     with contextlib.suppress(Exception):
         import cv2
 
         cv2.setNumThreads(1)
+        import_module("lgs_cli.image_io")
 
 
 def _work(connection: int) -> NoReturn:

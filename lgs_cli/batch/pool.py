@@ -50,9 +50,9 @@ def run(jobs: Iterable[Job], work: Work, limits: Limits) -> Generator[Result]:
         return
     jobs = itertools.chain(first, jobs)
     with contextlib.closing(Workers(limits)) as workers:
+        workers.start(min(len(first), limits.workers))
         # One image or two are done in less time than joblib takes to load.
         if limits.workers == 1 or len(first) < 3:
-            workers.start()
             for job in jobs:
                 yield workers.do((work.do, (job,), {}))
         else:
@@ -68,7 +68,6 @@ def _in_parallel(
 
     from lgs_cli.batch.backend import WorkersBackend
 
-    workers.start()
     parallel = Parallel(
         n_jobs=count,
         backend=WorkersBackend(workers),
@@ -88,7 +87,7 @@ def _in_parallel(
 
 
 def _load_joblib() -> None:
-    """Load joblib before the workers start: it needs NumPy, and they need not load that again."""
+    """Load joblib, and NumPy with it, which else would start threads that nobody needs."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:

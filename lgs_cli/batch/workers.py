@@ -8,12 +8,12 @@ import pickle
 import signal
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, cast
 
 from lgs_cli import signals
 from lgs_cli.batch import forkserver
-from lgs_cli.batch.forkserver import ForkServer
+from lgs_cli.batch.forkserver import ForkServer, HeadStart
 from lgs_cli.batch.job import Job, Result
 from lgs_cli.batch.pipeline import stamp
 from lgs_cli.batch.worker import Call, send
@@ -55,12 +55,15 @@ class Limits:
         Bytes that an image may make a worker allocate, beyond those of an idle worker.
     cluster : Cluster or None
         What does the images; None for the processes of this machine.
+    head_start : HeadStart
+        What starts the workers of this machine, perhaps has begun to already.
     """
 
     workers: int = 1
     timeout: float | None = None
     memory: int | None = None
     cluster: Cluster | None = None
+    head_start: HeadStart = field(default_factory=HeadStart)
 
 
 def cores() -> int:
@@ -86,10 +89,11 @@ class Workers:
         self._idle: list[_Worker] = []
         self._closed = False
 
-    def start(self) -> None:
-        """Start the process that forks the workers."""
+    def start(self, count: int) -> None:
+        """Start the process that forks the workers, and have it fork some at once."""
         with signals.deferred():
-            self._server = ForkServer()
+            self._server = self._limits.head_start.take()
+            self._idle.extend(self._fork() for _ in range(count))
 
     def close(self) -> None:
         """End all workers, whatever they are doing. Can be repeated."""
@@ -147,6 +151,9 @@ class Workers:
     def _take(self) -> _Worker:
         with contextlib.suppress(IndexError):
             return self._idle.pop()
+        return self._fork()
+
+    def _fork(self) -> _Worker:
         assert self._server is not None
         with self._forking:
             worker = _Worker(*self._server.fork())

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import Any
 
 import click
 
-from lgs_cli.commands.cleaning import (
-    clean_directory,
-    clean_in_place,
-    clean_stream,
-    clean_to_file,
-)
+from lgs_cli.batch.forkserver import HeadStart
+from lgs_cli.batch.pipeline import CleanSettings
 from lgs_cli.commands.defense_options import Location, chosen_chain, defense_options
 from lgs_cli.commands.destination import FormatName, backup_ending, format_of, kind_of_output
 from lgs_cli.commands.meter import progress_option
 from lgs_cli.commands.run_options import failure_options, selection_options, worker_options
 from lgs_cli.commands.scale_options import cluster_option, image_column_option, shard_option
 from lgs_cli.commands.sections import SectionedCommand
-from lgs_cli.commands.watching import watch
 from lgs_cli.errors import UsageError
 from lgs_cli.formats import MASK_STYLES
 from lgs_cli.storage.archives.archive import is_archive
+from lgs_cli.storage.inputs import MANIFEST
 from lgs_cli.storage.stores.store import any_remote, as_local
 
 # The ten that people need first, then the others by what they are about.
@@ -162,10 +160,14 @@ def clean(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
       find . -name '*.png' -print0 | lgs clean --files-from - -0 -o cleaned
       curl -s https://example.org/a.jpg | lgs clean - -o - > a.jpg
     """  # noqa: D301 - click reads the backspace
-    from lgs_cli.batch.pipeline import CleanSettings
-
     inputs = tuple(map(as_local, inputs))
     output = None if output is None else as_local(output)
+    head_start = click.get_current_context().with_resource(contextlib.closing(HeadStart()))
+    if _is_first(inputs, output, options):
+        head_start.begin()
+    options["head_start"] = head_start
+    from lgs_cli.commands import cleaning
+
     chain = chosen_chain(options)
     kind, place = kind_of_output(inputs, output, options)
     if options["watch"] is not None and kind != "directory":
@@ -189,7 +191,7 @@ def clean(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
     if kind == "in place":
         from lgs_cli.batch.in_place import InPlace
 
-        return clean_in_place(
+        return cleaning.clean_in_place(
             inputs,
             InPlace(*how, preserve_times=times, backup=backup_ending(options["backup"])),
             options,
@@ -206,9 +208,20 @@ def clean(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
 
         return clean_remote(inputs, place, settings, options)
     if options["watch"] is not None:
+        from lgs_cli.commands.watching import watch
+
         return watch(inputs, place, settings, options)
     if kind == "directory":
-        return clean_directory(inputs, place, settings, options)
+        return cleaning.clean_directory(inputs, place, settings, options)
     if kind == "stdout" or "-" in inputs:
-        return clean_stream(inputs[0], place, settings, options)
-    return clean_to_file(inputs[0], place, settings, options)
+        return cleaning.clean_stream(inputs[0], place, settings, options)
+    return cleaning.clean_to_file(inputs[0], place, settings, options)
+
+
+def _is_first(inputs: tuple[str, ...], output: str | None, options: dict[str, Any]) -> bool:
+    """Say whether nothing has been cleaned into a local place yet, so that there is work to do."""
+    if output in (None, "-") or "-" in inputs or any_remote(output):
+        return False
+    if options["dry_run"] or options["cluster"] is not None or options["watch"] is not None:
+        return False
+    return not os.path.lexists(os.path.join(output, MANIFEST))

@@ -235,6 +235,7 @@ def limits_of(options: dict[str, Any]) -> Limits:
         options["timeout"],
         options["memory_limit"],
         options["cluster"],
+        options["head_start"],
     )
 
 
