@@ -175,7 +175,7 @@ def _serve() -> NoReturn:
     with contextlib.suppress(EOFError, OSError):
         work, limits = pickle.load(raw)
         with contextlib.closing(Workers(limits)) as workers:
-            workers.start()
+            workers.start(1)
             threading.Thread(target=_end_with_caller, daemon=True).start()
             send(stdout, "ready")
             while select.select([stdin], [], [], _IDLE)[0]:
