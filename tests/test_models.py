@@ -109,6 +109,30 @@ def test_the_reference_model_is_the_network_that_others_made_of_its_weights():
         np.testing.assert_allclose(model.logits(images), theirs(x).numpy(), atol=1e-3)
 
 
+def test_an_exported_network_answers_and_gives_gradients_as_it_did_before(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU6(), torch.nn.Flatten()
+    network = torch.nn.Sequential(*layers, torch.nn.Linear(8 * 7 * 7, 4)).eval()
+    with torch.no_grad():
+        network[0].weight *= 20  # so that ReLU6 cuts off at both ends
+    x = torch.rand(2, 3, 16, 16, requires_grad=True)
+    activations = network[0](x)
+    assert (activations < 0).any()
+    assert (activations > 6).any()
+    torch.export.save(torch.export.export(network, (x.detach(),)), tmp_path / "net.pt2")
+    model = models.load(str(tmp_path / "net.pt2"), Preprocessing(), "cpu")
+    ours = model.differentiable(x)
+    theirs = network((x - model._mean) / model._std)
+    np.testing.assert_allclose(ours.detach(), theirs.detach(), rtol=1e-4, atol=1e-4)
+    for logit in range(4):
+        gradients = [
+            torch.autograd.grad(logits[0, logit], x, retain_graph=True)[0]
+            for logits in (ours, theirs)
+        ]
+        np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-5)
+
+
 def test_its_preprocessing_is_that_of_its_paper():
     made = REFERENCES["efficientnet-lite0"].preprocessing
     assert (made.resize, made.crop, made.channels, made.white) == (256, 224, "rgb", 255)
