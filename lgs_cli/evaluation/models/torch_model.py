@@ -224,10 +224,10 @@ def _exported(spec: str) -> Any:
     """
     module = torch.export.load(spec).module()
     for node in module.graph.nodes:
-        value = node.meta.get("val")
-        is_float = value is not None and value.is_floating_point()
-        if is_float and node.target is torch.ops.aten.clamp.default and node.args[1:] == (0, 6):
-            node.target = torch.ops.aten.hardtanh.default
+        if node.target is torch.ops.aten.clamp.default and node.args[1:] == (0, 6):
+            value = node.meta.get("val")
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                node.target = torch.ops.aten.hardtanh.default
     module.recompile()
     return module
 
