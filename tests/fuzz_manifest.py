@@ -13,6 +13,7 @@ import collections
 import json
 import os
 import random
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,14 @@ def check(folder: Path, count: int, seed: int) -> collections.Counter[str]:
     whole = record.read_bytes().splitlines(keepends=True)
     intact = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
+    volume = folder / "out" / ".lgs-manifest.volumes" / "0001.jsonl"
     for _ in range(0, count, LINES):
         damaged = mutants(whole, LINES, dice)
+        older = dice.randrange(LINES + 1)
+        volume.parent.mkdir(exist_ok=True)
+        volume.write_bytes(b"".join(damaged[:older]))
         # The whole lines come last, and count, for all images but the first.
-        record.write_bytes(b"".join([*damaged, *whole[1:]]))
+        record.write_bytes(b"".join([*damaged[older:], *whole[1:]]))
         readable = sum(entry.read(line) is not None for line in damaged)
         manifest.open(wait=False)
         try:
@@ -118,12 +123,15 @@ def check(folder: Path, count: int, seed: int) -> collections.Counter[str]:
                     )  # fmt: skip
         finally:
             manifest.close()
-        left = record.read_bytes().splitlines(keepends=True)
+        older_left = volume.read_bytes() if volume.exists() else b""
+        assert volume.exists() == bool(older_left)
+        left = (older_left + record.read_bytes()).splitlines(keepends=True)
         assert set(whole[1:]) <= set(left)
         assert all(entry.read(line) is not None for line in left)
         counts["records"] += 1
         counts["whole"] += readable
         counts["damaged"] += LINES - readable
+    shutil.rmtree(volume.parent, ignore_errors=True)
     record.write_bytes(intact[record])
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == intact
     return counts

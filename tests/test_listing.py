@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from few_ahead import FewAhead
 from folders import files_below, image, images, report, snapshot, tree
 from shell import Lgs
 
@@ -29,25 +30,6 @@ from lgs_cli.errors import StorageError
 from lgs_cli.storage import spool
 from lgs_cli.storage.inputs import Source
 from lgs_cli.storage.spool import Spool
-
-# What "very many" is, made small: a run that has to work with little.
-FEW = """
-import lgs_cli.batch.index, lgs_cli.batch.run, lgs_cli.batch.sources, lgs_cli.storage.spool
-lgs_cli.batch.sources.AHEAD = 3
-lgs_cli.batch.index.MOST = lgs_cli.storage.spool.MOST = lgs_cli.batch.run._FEW = 2
-lgs_cli.batch.run._MANY = 4
-from lgs_cli.__main__ import main
-main()
-"""
-
-
-class FewAhead(Lgs):
-    """``lgs``, as if three images were very many."""
-
-    def command(self, *words: object) -> list[str | bytes]:
-        head, *rest = super().command(*words)
-        place = rest.index("-m")
-        return [head, *rest[:place], "-c", FEW, *rest[place + 2 :]]
 
 
 @pytest.fixture
@@ -274,14 +256,6 @@ OVERLAPS = {
         ["in", "-o", "out", "--masks", "out/m"], ["in/z.png", "in/m/z.png.png"],
         "in/m/z.png.png and in/z.png would both be written to out/m/z.png.png",
     ),
-    "two directories": (
-        ["in", "other", "-o", "out"], ["in/z.png", "other/z.png"],
-        "in/z.png and other/z.png would both be written to out/z.png",
-    ),
-    "a list": (
-        ["in", "--files-from", "list", "-o", "out"], ["in/z.png", "/z.png"],
-        "would both be written to out/z.png",
-    ),
     "a report that is an input": (
         ["in", "-o", "out", "--report", "in/z.png"], ["in/z.png"], "in/z.png is an input",
     ),
@@ -297,8 +271,7 @@ def test_what_overlaps_is_refused_before_anything_is_written(
 ) -> None:
     images(tmp_path / words[0], 8)
     for name in names:
-        image(tmp_path / name.removeprefix("/"))
-    (tmp_path / "list").write_text(f"{tmp_path}/z.png\n")
+        image(tmp_path / name)
     before = snapshot(tmp_path)
     refused = few("clean", *words)
     assert (refused.returncode, refused.stdout) == (2, b"")
@@ -342,9 +315,9 @@ def test_links_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "in/a.png").symlink_to("../out/a.png")
     (tmp_path / "in/b.png").symlink_to("../elsewhere/a.png")
     (tmp_path / "out/sub").symlink_to("../elsewhere")
-    guard = Guard.over(Outputs("out", None, None), ["in"], [], write=False)
+    guard = Guard.over(Outputs("out", None, None), ["in"], [], has_list=False, write=False)
     assert guard is not None
-    found = [guard.checked(Source("in/", name)) for name in ("a.png", "b.png", "sub/c.png")]
+    found = guard.checked(Source("in/", name) for name in ("a.png", "b.png", "sub/c.png"))
     assert [source.problem for source in found] == [
         "a link to where outputs go",
         None,
@@ -359,7 +332,8 @@ def test_where_case_is_folded_all_names_are_needed(
     inputs, outputs = [str(tmp_path / "in")], Outputs(str(tmp_path / "out"), None, None)
     for folds in (False, True):
         monkeypatch.setattr("lgs_cli.batch.guard.folds_case", lambda path, folds=folds: folds)
-        assert (Guard.over(outputs, inputs, [], write=True) is None) == folds
+        guard = Guard.over(outputs, inputs, [], has_list=False, write=True)
+        assert (guard is None) == folds
 
 
 # ---------------------------------------------------------------------- beyond the memory
@@ -433,3 +407,39 @@ def test_a_full_disk_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch
             kept.append(f"{number}")
     table.close()
     kept.close()
+
+
+# ------------------------------------------------------------------------------- in place
+
+
+IN_PLACE = {
+    "backup": (["in", "--backup", ".orig"], 0),
+    "masks": (["in", "--yes", "--masks", "in/m"], 0),
+    "all lies where masks go": (["in", "--yes", "--masks", "."], 2),
+}
+
+
+@pytest.mark.parametrize(("words", "code"), IN_PLACE.values(), ids=IN_PLACE)
+def test_in_place(lgs: Lgs, few: FewAhead, tmp_path: Path, words: list[str], code: int) -> None:
+    """The same comes of it, also if a mask would be in the place of an image found later."""
+    trees = []
+    for each in (lgs, few):
+        shutil.rmtree(tmp_path / "in", ignore_errors=True)
+        images(tmp_path / "in", 5)
+        for name in ("in/sub/05.png", "in/sub/06.png", "in/in/00.png", "in/00.png.png"):
+            image(tmp_path / name, 33)
+        (tmp_path / "in/sub/link.png").symlink_to(image(tmp_path / "elsewhere.png"))
+        before = snapshot(tmp_path)
+        run = each("clean", *words, "--in-place")
+        assert run.returncode == (code or 1)  # for the link
+        if code:
+            assert "in/00.png.png is an input; its mask would replace it" in run.stderr
+            assert snapshot(tmp_path) == before
+            continue
+        assert "10 images: 9 done, 0 skipped, 1 failed" in run.stderr
+        assert "in/sub/link.png: a link; name the file that it leads to" in run.stderr
+        assert "9 skipped, 1 failed" in each("clean", *words, "--in-place").stderr
+        trees.append(
+            {name: data for name, data in tree(tmp_path).items() if not name.endswith(".jsonl")}
+        )
+    assert code or trees[0] == trees[1]

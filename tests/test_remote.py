@@ -11,10 +11,10 @@ import pytest
 from folders import image, images, leftovers, report, tree
 from s3 import Proxy
 
+from lgs_cli.batch.remote_inputs import RemoteInputs
 from lgs_cli.errors import ImageError, LgsError, StorageError, UsageError
 from lgs_cli.storage.inputs import Selection
 from lgs_cli.storage.stores import store
-from lgs_cli.storage.stores.listing import Listing
 
 fsspec = pytest.importorskip("fsspec", reason="needs fsspec, of the extra 'remote'")
 
@@ -85,17 +85,18 @@ def test_which_objects_are_images(memory, selection, names):
         memory.store[f"/bucket/{name}"] = fsspec.implementations.memory.MemoryFile(
             memory, f"/bucket/{name}", b"x"
         )
-    listing = Listing(["memory://bucket"], selection, ["memory://bucket/out"])
-    assert [source.relative for source in listing.sources] == names
-    assert {source.root for source in listing.sources} == {"memory://bucket/"}
+    found = RemoteInputs(["memory://bucket"], selection, ["memory://bucket/out"])
+    sources = list(found.sources())
+    assert [source.relative for source in sources] == names
+    assert {source.root for source in sources} == {"memory://bucket/"}
 
 
 def test_one_object_and_none(memory):
     store.write("memory://bucket/sub/a.png", b"x")
-    (source,) = Listing(["memory://bucket/sub/a.png"], Selection()).sources
+    (source,) = RemoteInputs(["memory://bucket/sub/a.png"], Selection()).sources()
     assert (source.root, source.relative) == ("memory://bucket/sub/", "a.png")
     with pytest.raises(UsageError, match="no such object, and nothing below it"):
-        Listing(["memory://bucket/nothing"], Selection())
+        next(RemoteInputs(["memory://bucket/nothing"], Selection()).sources())
 
 
 @pytest.mark.parametrize(
@@ -314,9 +315,9 @@ def test_errors_say_which_kind(memory, monkeypatch):
     with pytest.raises(StorageError, match="cannot write into /here: no space left on device"):
         store.download("memory://b/a.tar", "/here/archive.tar")
 
-    def find(*words, **options):
+    def ls(*words, **options):
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(type(memory), "find", find)
+    monkeypatch.setattr(type(memory), "ls", ls)
     with pytest.raises(LgsError, match="memory://b/: permission denied"):
         list(store.find("memory://b/"))

@@ -170,7 +170,8 @@ def test_a_torn_line_costs_its_image_only(lgs, tmp_path, folder):
     lines = part.read_bytes().splitlines(keepends=True)
     part.write_bytes(b"".join(lines)[:-9])
     lost = json.loads(lines[-1])["output"]
-    lgs("clean", folder, "-o", "out", "--report", "r.jsonl")
+    run = lgs("clean", folder, "-o", "out", "--report", "r.jsonl")
+    assert "not of lgs" not in run.stderr
     done = [line for line in report(tmp_path / "r.jsonl") if line["status"] == "done"]
     assert [os.path.relpath(line["output"], "out") for line in done] == [lost]
 

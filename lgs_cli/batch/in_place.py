@@ -6,7 +6,7 @@ import filecmp
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.outputs import Outputs, mask_name
 from lgs_cli.batch.pipeline import CleanSettings, process
 from lgs_cli.errors import ImageError, OutOfMemoryError, UsageError
+from lgs_cli.formats import SUFFIXES
 from lgs_cli.storage import Like, would_overwrite, write
 from lgs_cli.storage.inputs import Source
 from lgs_cli.wording import printable
@@ -218,14 +219,35 @@ class Originals(Outputs):
                 raise would_overwrite(path)
 
 
-def without_links(sources: Iterable[Source]) -> list[Source]:
+def are_told_apart(inputs: Sequence[str], masks: str | None, others: Iterable[str]) -> bool:
+    """Say whether images may be replaced before all are known: :meth:`Originals.check` would pass.
+
+    Of one directory each image is found once. No mask is in the place of one, because the directory
+    of masks is not walked, unless all lies in it.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        All inputs, as the user gave them.
+    masks : str or None
+        The masks directory, if masks are wanted.
+    others : iterable of str
+        More files that the run writes.
+    """
+    if len(inputs) != 1 or not os.path.isdir(inputs[0]):
+        return False
+    if any(os.path.splitext(path)[1].lower() in SUFFIXES for path in others):
+        return False
+    root = os.path.join(os.path.realpath(inputs[0]), "")
+    return masks is None or not root.startswith(os.path.join(os.path.realpath(masks), ""))
+
+
+def without_links(sources: Iterable[Source]) -> Iterator[Source]:
     """Let links fail: what they lead to may lie anywhere, and is not what the user named."""
-    return [
-        source._replace(problem="a link; name the file that it leads to")
-        if source.problem is None and source.link and os.path.islink(source.path)
-        else source
-        for source in sources
-    ]
+    for source in sources:
+        if source.problem is None and source.link and os.path.islink(source.path):
+            source = source._replace(problem="a link; name the file that it leads to")
+        yield source
 
 
 class Records(Manifest):

@@ -17,8 +17,12 @@ MOST = 500_000
 _CACHE = 32_768
 
 _SELECT = "SELECT place, state FROM entries WHERE key = ?"
+_SELECT_ORDERED = (
+    "SELECT key, place, state FROM entries WHERE place >= ? AND place < ? ORDER BY place"
+)
 
 _WORD = (1 << 64) - 1
+_SIGNED = (1 << 63) - 1  # what SQLite holds
 _BITS_OF_NAME = 43
 _NAME, _FOLDER = (1 << _BITS_OF_NAME) - 1, (1 << 20) - 1
 
@@ -30,7 +34,7 @@ def key_of(path: str) -> int:
 
 
 class Index:
-    """Keys of 63 bits to values of 192 bits; ordered by the lowest 64 bits of the value.
+    """Keys of 63 bits to values of 192 bits; ordered by the lowest 64 bits, which are below 2**63.
 
     Whatever goes beyond `MOST` entries is in a table of SQLite that nobody else can see, and that
     the system removes with the process. One thread writes; several may read.
@@ -76,20 +80,35 @@ class Index:
             count: int = self._disk.execute("SELECT count(*) FROM entries").fetchone()[0]
         return count
 
-    def items(self) -> Iterator[tuple[int, int]]:
-        """Give all keys and values, in the order of the values' lowest 64 bits."""
+    def items(self, first: int = 0, end: int = _SIGNED) -> Iterator[tuple[int, int]]:
+        """Give keys and values, in the order of the values' lowest 64 bits.
+
+        Parameters
+        ----------
+        first, end : int
+            What these bits are at the least, and what they are below.
+        """
         if self._disk is None:
-            yield from sorted(self._recent.items(), key=lambda item: item[1] & _WORD)
+            chosen = (item for item in self._recent.items() if first <= item[1] & _WORD < end)
+            yield from sorted(chosen, key=lambda item: item[1] & _WORD)
             return
         self._spill()
         with _refusals():
-            rows = self._disk.execute("SELECT key, place, state FROM entries ORDER BY place")
-            for key, *value in rows:
+            for key, *value in self._disk.execute(_SELECT_ORDERED, (first, end)):
                 yield key, _joined(*value)
 
     def values(self) -> Iterator[int]:
         """Give all values, in the same order."""
         return (value for _, value in self.items())
+
+    def places(self) -> Iterator[int]:
+        """Give the lowest 64 bits of all values, in no order."""
+        if self._disk is None:
+            yield from (value & _WORD for value in self._recent.values())
+            return
+        self._spill()
+        with _refusals():
+            yield from (place for (place,) in self._disk.execute("SELECT place FROM entries"))
 
     def close(self) -> None:
         """Forget all."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 
 from lgs_cli.batch import entry
@@ -14,15 +13,19 @@ from lgs_cli.batch.index import Index, key_of
 from lgs_cli.batch.job import Job, Result
 from lgs_cli.batch.outputs import old_mask_name
 from lgs_cli.batch.pipeline import CleanSettings
-from lgs_cli.batch.record_file import LONGEST, append, lines_of, lock_record, open_record
+from lgs_cli.batch.record_file import LONGEST, lock_record, open_record
+from lgs_cli.batch.volumes import Volumes
 from lgs_cli.errors import ImageError, LgsError, LockedError
-from lgs_cli.storage import create, temporary_path, write_error
+from lgs_cli.storage import write_error
 from lgs_cli.storage.inputs import MANIFEST
 from lgs_cli.wording import counted, printable
 
 NAME = MANIFEST
 
 _WORD = (1 << 64) - 1
+# The share of all lines that others have replaced by now, from which on it is worth it to write
+# the record again.
+_MOST_OTHERS = 0.1
 
 
 class Manifest:
@@ -54,10 +57,9 @@ class Manifest:
     def __init__(self, directory: str, settings: CleanSettings, name: str = NAME) -> None:
         self._directory = os.path.join(directory, "")
         self._path = self._directory + name
-        self._temporary = temporary_path(self._path)
         self._mask_style = settings.mask_style
         self._digest = settings.digest()
-        self._file = -1
+        self._volumes = Volumes(self._path)
         self._is_locked = False
         # Key of an output to its line, see _packed: entries themselves would fill the memory.
         self._lines = Index()
@@ -78,16 +80,21 @@ class Manifest:
             If the directory cannot be written, or the record is not a file; the message names it.
         """
         try:
-            os.makedirs(self._directory, exist_ok=True)
-            self._file = self._lock(self._path, fcntl.LOCK_EX, wait)
-            with contextlib.suppress(FileNotFoundError):  # of a run that was killed
-                os.unlink(self._temporary)
-            # A record with another name may be part of a backup, or not be a record at all.
-            if self._read(self._file) or os.fstat(self._file).st_nlink > 1:
-                self._compact()
-            self._is_locked = True
+            self._lock_all(wait)
+            self._load()
         except OSError as error:
             raise self._refusal(error) from error
+
+    def _lock_all(self, wait: bool) -> None:
+        os.makedirs(self._directory, exist_ok=True)
+        self._volumes.open(self._lock(self._path, fcntl.LOCK_EX, wait))
+        self._volumes.remove_temporary()
+
+    def _load(self) -> None:
+        """Read what is there, and drop lines that no longer count."""
+        if self._read() or self._volumes.has_other_names:
+            self._compact()
+        self._is_locked = True
 
     @property
     def exists(self) -> bool:
@@ -97,19 +104,16 @@ class Manifest:
     def peek(self) -> None:
         """Read what is there, if anything is, without locking or writing anything."""
         with contextlib.suppress(OSError):
-            self._file = open_record(self._path, os.O_RDONLY)
-            self._read(self._file)
+            self._volumes.open(open_record(self._path, os.O_RDONLY))
+            self._read()
 
     def read_again(self) -> None:
         """Read what this run has recorded until now."""
-        os.lseek(self._file, 0, os.SEEK_SET)
-        self._read(self._file)
+        self._read()
 
     def close(self) -> None:
         """Give the lock back."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._volumes.close()
         self._lines.close()
 
     @property
@@ -132,17 +136,18 @@ class Manifest:
             directory = printable(self._directory[:-1])
             raise LockedError(f"another lgs is writing into {directory}; {error}") from None
 
-    def _read(self, file: int) -> bool:
-        """Find the last line of each output; say whether there are others."""
-        count = 0
+    def _read(self) -> bool:
+        """Find the last line of each output; say whether there are too many others."""
+        count = torn = 0
         self.foreign = 0
         self._lines.close()
         self._lines = Index()
-        for offset, line in lines_of(file):
+        for place, line in self._volumes.lines():
             count += 1
             is_whole = line.endswith(b"\n")
             known = entry.read(line) if is_whole else None
             if known is None:
+                torn += not is_whole
                 self.foreign += is_whole and line != b"\n"  # which separates what is put together
                 continue
             self.is_old = self.is_old or known.source is None
@@ -150,45 +155,33 @@ class Manifest:
             if known.removed:
                 del self._lines[key]
             else:
-                self._lines[key] = self._packed(offset, line, known)
-        return count > len(self._lines)
-
-    def _packed(self, offset: int, line: bytes, known: Entry) -> int:
-        """Pack where a line is and what is compared most often; a million tuples take 100 MB more.
-
-        The lowest 20 bits are the length, the next 44 the offset; a word for the states of source
-        and output, and one for that of the mask.
-        """
-        place = offset << 20 | len(line)
-        mask = None if known.mask is None else (known.mask.style, known.mask.size)
-        return place | _word(known.state) << 64 | _word(mask) << 128
+                self._lines[key] = _packed(place, line, known)
+        others = count - len(self._lines)
+        return torn + self.foreign > 0 or others > count * _MOST_OTHERS
 
     def _line(self, packed: int) -> bytes:
-        return os.pread(self._file, packed & LONGEST, (packed & _WORD) >> 20)
+        return self._volumes.line((packed & _WORD) >> 20, packed & LONGEST)
 
     def _compact(self) -> None:
-        """Write the lines that count into a new file, locked before it takes its place."""
-        os.close(create(self._temporary, stat.S_IMODE(os.fstat(self._file).st_mode)))
-        file = open_record(self._temporary, os.O_RDWR | os.O_APPEND)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            moved = Index()
-            end = 0
-            with open(file, "wb", closefd=False) as lines:
-                for key, packed in self._lines.items():
-                    line = self._line(packed)
-                    lines.write(line)
-                    moved[key] = (packed >> 64 << 64) | end << 20 | len(line)
-                    end += len(line)
-            os.replace(self._temporary, self._path)
-        except BaseException:
-            os.close(file)
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary)
-            raise
-        os.close(self._file)
-        self._lines.close()
-        self._file, self._lines = file, moved
+        """Write each volume without the lines that do not count.
+
+        The oldest comes first, so that a line which takes back another one outlives it.
+        """
+        lines = ((place >> 20, place & LONGEST) for place in self._lines.places())
+        extents = self._volumes.extents(lines)
+        for number, (start, end, has_others) in enumerate(extents):
+            is_last = number == len(extents) - 1
+            if has_others or (is_last and self._volumes.has_other_names):
+                self._volumes.rewrite(number, self._moved(start, end))
+        self._volumes.remove_empty()
+
+    def _moved(self, start: int, end: int) -> Iterator[bytes]:
+        """Give the lines of a volume that count, and note where they will be."""
+        for key, packed in self._lines.items(start << 20, end << 20):
+            line = self._line(packed)
+            yield line
+            self._lines[key] = packed >> 64 << 64 | start << 20 | len(line)
+            start += len(line)
 
     def knows(self, job: Job) -> bool:
         """Say whether anything is recorded of an image."""
@@ -385,9 +378,19 @@ class Manifest:
 
     def _write(self, known: Entry) -> None:
         try:
-            append(self._file, known.line())
+            self._volumes.append(known.line())
         except OSError as error:
             raise self._refusal(error) from error
+
+
+def _packed(place: int, line: bytes, known: Entry) -> int:
+    """Pack where a line is and what is compared most often; a million tuples take 100 MB more.
+
+    The lowest 20 bits are the length, the next 43 the place; a word for the states of source and
+    output, and one for that of the mask.
+    """
+    mask = None if known.mask is None else (known.mask.style, known.mask.size)
+    return place << 20 | len(line) | _word(known.state) << 64 | _word(mask) << 128
 
 
 def _word(state: object) -> int:

@@ -15,12 +15,14 @@ from typing import IO
 from lgs_cli.errors import LgsError, LockedError
 from lgs_cli.wording import printable
 
-# Bytes of a line, and of a file. A hundred million images are some 40 GB.
+# Bytes of a line, and of a file.
 LONGEST = (1 << 20) - 1
-_LARGEST = 64 << 30
+_LARGEST = 1 << 40
+
+BLOCK = 1 << 20  # bytes
 
 
-def open_record(path: str, flags: int) -> int:
+def open_record(path: str, flags: int, folder: int | None = None) -> int:
     """Open a record, if it is a file and no link to one.
 
     Parameters
@@ -29,6 +31,8 @@ def open_record(path: str, flags: int) -> int:
         The file.
     flags : int
         Of ``os.open``.
+    folder : int, optional
+        The descriptor of the directory that it lies in, so that no link leads to another one.
 
     Returns
     -------
@@ -45,22 +49,24 @@ def open_record(path: str, flags: int) -> int:
     try:
         # A FIFO, or a device, must not be waited for.
         flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = os.open(path, flags, 0o666)
+        name = path if folder is None else os.path.basename(path)
+        file = os.open(name, flags, 0o666, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise _no_record(path, "not a file") from None
+            raise no_record(path, "not a file") from None
         raise
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode):
         os.close(file)
-        raise _no_record(path, "not a file")
+        raise no_record(path, "not a file")
     if found.st_size > _LARGEST:
         os.close(file)
-        raise _no_record(path, f"larger than {_LARGEST >> 30} GB")
+        raise no_record(path, f"larger than {_LARGEST >> 40} TB")
     return file
 
 
-def _no_record(path: str, reason: str) -> LgsError:
+def no_record(path: str, reason: str) -> LgsError:
+    """Give the error of what cannot be a record, or a part of one."""
     return LgsError(f"{printable(path)}: {reason}, so not the record of a run; remove it")
 
 
@@ -109,7 +115,7 @@ def lock_record(path: str, kind: int, *, wait: bool) -> int:
 
 
 def lines_of(file: int) -> Iterator[tuple[int, bytes]]:
-    """Read a record from where it is.
+    """Read a record from its beginning.
 
     Parameters
     ----------
@@ -125,12 +131,23 @@ def lines_of(file: int) -> Iterator[tuple[int, bytes]]:
         comes as a question mark and a line feed.
     """
     offset = 0
+    os.lseek(file, 0, os.SEEK_SET)
     with open(file, "rb", closefd=False) as lines:
         while line := lines.readline(LONGEST):
             if len(line) == LONGEST:
-                line = b"?" + _rest(line, lines)[-1:]
-            yield offset, line
-            offset = lines.tell()
+                yield offset, b"?" + _rest(line, lines)[-1:]
+                offset = lines.tell()
+            else:
+                yield offset, line
+                offset += len(line)
+
+
+def blocks_of(file: int) -> Iterator[bytes]:
+    """Read a record from its beginning, many lines at a time; the last one may be torn."""
+    os.lseek(file, 0, os.SEEK_SET)
+    with open(file, "rb", closefd=False) as lines:
+        while block := lines.read(BLOCK):
+            yield block + lines.readline(LONGEST)
 
 
 def append(file: int, data: bytes) -> None:

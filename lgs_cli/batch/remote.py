@@ -12,7 +12,9 @@ from lgs_cli.batch.entry import Entry, MaskEntry
 from lgs_cli.batch.job import Job, Result, failed
 from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.outputs import Outputs
+from lgs_cli.batch.path_table import PathTable
 from lgs_cli.batch.pipeline import CleanSettings, clean, done
+from lgs_cli.batch.remote_lines import LinesRead
 from lgs_cli.batch.scan import ScanSettings
 from lgs_cli.errors import UsageError
 from lgs_cli.storage.inputs import Source
@@ -125,12 +127,12 @@ class RemoteOutputs(Outputs):
             root = directory.rstrip("/") + "/"
             if not root.startswith(roots):
                 continue
-            there = {root + found.relative for found in store.find(root)}
-            for source in sources:
-                path = self.of(source)[place]
-                if path in there:
+            written = {self.of(source)[place] for source in sources}
+            for found in store.find(root):
+                path = root + found.relative
+                if path in written:
                     raise UsageError(
-                        f"{printable(path or '')} is there already, below an input, and not of "
+                        f"{printable(path)} is there already, below an input, and not of "
                         "lgs: choose another place"
                     )
 
@@ -155,12 +157,16 @@ class RemoteManifest(Manifest):
         super().__init__(outputs.directory, settings)
         self._inputs = inputs
         self._masks = outputs.masks
-        self._sizes: dict[str, int] = {}
-        self._entries: dict[str, Entry] = {}
+        self._sizes = PathTable()
+        self._lines_read = LinesRead()
         self._new: list[Entry] = []
         self._written = time.monotonic()
         self._newest = 0
-        self._read_all()
+        try:
+            self._read_all()
+        except BaseException:
+            self.close()
+            raise
 
     def _read_all(self) -> None:
         """List what is there, and read the record, the oldest objects first."""
@@ -171,12 +177,11 @@ class RemoteManifest(Manifest):
                 parts.append(self._directory + found.relative)
         if self._masks is not None:
             root = self._masks.rstrip("/") + "/"
-            self._sizes.update((root + found.relative, found.size) for found in store.find(root))
+            for found in store.find(root):
+                self._sizes[root + found.relative] = found.size
+        parts.sort()
         for url in parts:
-            for line in store.read(url).splitlines(keepends=True):
-                known = entry.read(line)
-                if known is not None:
-                    self._entries[known.output] = known
+            self._lines_read.add_from(url)
         self._old = parts
         if parts:
             stamp = parts[-1].rpartition("/")[2].partition("-")[0]
@@ -195,8 +200,7 @@ class RemoteManifest(Manifest):
         """Make one object of many, if there are many."""
         if len(self._old) <= _PARTS:
             return
-        lines = b"".join(known.line() for known in self._entries.values())
-        store.write(self._part(), lines)
+        self._lines_read.write(self._part())
         store.remove(self._old)
 
     def peek(self) -> None:
@@ -205,6 +209,8 @@ class RemoteManifest(Manifest):
     def close(self) -> None:
         """Write what is left of the record."""
         self._flush()
+        self._sizes.close()
+        self._lines_read.close()
 
     def adopt_mask(self, job: Job) -> None:
         """Adopt nothing: version 0.1.0 wrote no objects."""
@@ -216,11 +222,11 @@ class RemoteManifest(Manifest):
     def entry(self, job: Job) -> Entry | None:
         """Give what is recorded of an image."""
         assert job.output is not None
-        return self._entries.get(job.output.removeprefix(self._directory))
+        return self._lines_read.entry(job.output.removeprefix(self._directory))
 
     def entries(self) -> Iterator[Entry]:
         """Give all that was recorded when the run began."""
-        yield from self._entries.values()
+        yield from self._lines_read.entries()
 
     def is_current(self, job: Job) -> bool:
         """Say whether nothing has changed since an image was done."""

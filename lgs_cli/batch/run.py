@@ -6,11 +6,12 @@ import contextlib
 import itertools
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from lgs_cli.batch import engines
-from lgs_cli.batch.job import Job, Result
+from lgs_cli.batch.early import Early
+from lgs_cli.batch.job import Job, Result, Work
 from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.outputs import Outputs
 from lgs_cli.batch.pipeline import CleanSettings
@@ -81,105 +82,22 @@ def clean_all(
         # From the end, because the names of old masks may be the new names of others before them.
         for place in reversed(range(len(sources))):
             manifest.adopt_mask(outputs.job(place, sources[place]))
-    queue = _Queue(sources, outputs, manifest, skip)
-    # The engine for clusters takes no job before the results of others are taken.
-    most_out = _MOST_OUT if limits.cluster is None else sys.maxsize
+    queue = _Cleaning(sources, outputs, manifest, skip)
     work = replace(settings, roots=outputs.directories)
-    while not queue.is_over:
-        # In this thread, because what is up to date needs no engine.
-        first = next(queue.jobs(_FEW, 1), None)
-        yield from queue.settled()
-        if first is None:
-            continue
-        jobs = itertools.chain([first], queue.jobs(_MANY, most_out))
-        with contextlib.closing(engines.run(jobs, work, limits)) as results:
-            for result in results:
-                job = queue.at_work.pop(result.place)
-                if result.status == "done":
-                    manifest.add(result)
-                else:
-                    result = manifest.add_failure(job, result)
-                yield result
-                yield from queue.settled(result.place)
-        yield from queue.settled()
-    if queue.trouble is not None:
-        raise queue.trouble
-
-
-class _Queue:
-    """The jobs of a run, and its images that need no work.
-
-    Those wait for the thread that gives results, while another one asks for the next job.
-    """
-
-    def __init__(
-        self, sources: Iterable[Source], outputs: Outputs, manifest: Manifest, skip: Skip
-    ) -> None:
-        self._sources = enumerate(sources)
-        self._outputs = outputs
-        self._manifest = manifest
-        self._skip = skip
-        self._settled: deque[tuple[int, Source]] = deque()
-        self.at_work: dict[int, Job] = {}
-        self.is_over = False
-        self.trouble: Exception | None = None
-
-    def jobs(self, most_settled: int, most_out: int) -> Iterator[Job]:
-        """Give the next jobs, until there are no more, or too many images wait for their turn.
-
-        The engine then ends, the results of all are given, and another engine goes on.
-        """
-        try:
-            while len(self._settled) < most_settled and len(self.at_work) < most_out:
-                place, source = next(self._sources, (0, None))
-                if source is None:
-                    self.is_over = True
-                    return
-                job = self._job(place, source)
-                if job is None:
-                    self._settled.append((place, source))
-                else:
-                    self.at_work[place] = job
-                    yield job
-        except Exception as error:  # in a thread that has nobody to raise it to
-            self.trouble = error
-            self.is_over = True
-
-    def _job(self, place: int, source: Source) -> Job | None:
-        """Make the job of an image; None if it needs no work."""
-        if source.problem is not None:
-            return None
-        job = self._outputs.job(place, source)
-        if self._skip.current and self._manifest.is_current(job):
-            return None
-        if self._skip.hopeless and self._manifest.why_hopeless(job) is not None:
-            return None
-        return job
-
-    def settled(self, end: int | None = None) -> Iterator[Result]:
-        """Give the results of images that need no work; if there is an end, of those before it."""
-        while self._settled and (end is None or self._settled[0][0] < end):
-            yield self._settle(*self._settled.popleft())
-
-    def _settle(self, place: int, source: Source) -> Result:
-        if source.problem is not None:
-            return Result(place, source.path, status="failed", error=source.problem)
-        job = self._outputs.job(place, source)
-        reason = self._manifest.why_hopeless(job) if self._skip.hopeless else None
-        if reason is not None:
-            return Result(place, source.path, status="unsupported", error=reason)
-        return self._manifest.skipped(job)
+    with contextlib.closing(queue.results(work, limits)) as results:
+        for _, result in results:
+            yield result
 
 
 def scan_all(
-    sources: Sequence[Source], settings: ScanSettings, limits: Limits
-) -> Generator[Result]:
+    sources: Iterable[Source], settings: ScanSettings, limits: Limits
+) -> Generator[tuple[Source, Result]]:
     """Look for patches in all sources.
 
     Parameters
     ----------
-    sources : sequence of Source
-        The inputs.
+    sources : iterable of Source
+        The inputs. One is taken when the work gets to it, by one thread after another.
     settings : ScanSettings
         The detector, and what it finds.
     limits : Limits
@@ -187,19 +105,131 @@ def scan_all(
 
     Yields
     ------
-    Result
-        One for each source, in their order, each as soon as its turn comes.
+    source : Source
+        Each of them, in their order, as soon as its turn comes.
+    result : Result
+        What came of it: ``place`` counts them from 0.
+
+    Raises
+    ------
+    StorageError
+        If many results have to wait for one, and the disk refuses.
     """
-    early: dict[int, Result] = {}
-    jobs = (
-        Job(place, source.path) for place, source in enumerate(sources) if source.problem is None
-    )
-    with contextlib.closing(engines.run(jobs, settings, limits)) as results:
-        for place, source in enumerate(sources):
-            if source.problem is not None:
-                yield Result(place, source.path, status="failed", error=source.problem)
+    place = 0
+    with (
+        contextlib.closing(_Queue(sources).results(settings, limits)) as results,
+        contextlib.closing(Early()) as early,
+    ):
+        for source, result in results:
+            early.add(source, result)
+            while (next_one := early.pop(place)) is not None:
+                yield next_one
+                place += 1
+
+
+class _Queue:
+    """The jobs of a run, and its images that need no work: here only those that cannot be read.
+
+    They wait for the thread that gives results, while another one asks for the next job.
+    """
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._sources = enumerate(sources)
+        self._settled: deque[tuple[int, Source]] = deque()
+        self._at_work: dict[int, Source] = {}
+        self._is_over = False
+        self._trouble: Exception | None = None
+
+    def results(self, work: Work, limits: Limits) -> Generator[tuple[Source, Result]]:
+        """Do the jobs, and give what comes of all images."""
+        # The engine for clusters takes no job before the results of others are taken.
+        most_out = _MOST_OUT if limits.cluster is None else sys.maxsize
+        while not self._is_over:
+            # In this thread, because what needs no work needs no engine.
+            first = next(self._jobs(_FEW, 1), None)
+            yield from self._settled_ones()
+            if first is None:
                 continue
-            while place not in early:
-                result = next(results)
-                early[result.place] = result
-            yield early.pop(place)
+            jobs = itertools.chain([first], self._jobs(_MANY, most_out))
+            with contextlib.closing(engines.run(jobs, work, limits)) as results:
+                for result in results:
+                    source = self._at_work.pop(result.place)
+                    yield source, self._ended(source, result)
+                    yield from self._settled_ones(result.place)
+            yield from self._settled_ones()
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _jobs(self, most_settled: int, most_out: int) -> Iterator[Job]:
+        """Give the next jobs, until there are no more, or too many images wait for their turn.
+
+        The engine then ends, the results of all are given, and another engine goes on.
+        """
+        try:
+            while len(self._settled) < most_settled and len(self._at_work) < most_out:
+                place, source = next(self._sources, (0, None))
+                if source is None:
+                    self._is_over = True
+                    return
+                job = None if source.problem is not None else self._job(place, source)
+                if job is None:
+                    self._settled.append((place, source))
+                else:
+                    self._at_work[place] = source
+                    yield job
+        except Exception as error:  # in a thread that has nobody to raise it to
+            self._trouble = error
+            self._is_over = True
+
+    def _settled_ones(self, end: int | None = None) -> Iterator[tuple[Source, Result]]:
+        """Give what comes of images that need no work; if there is an end, of those before it."""
+        while self._settled and (end is None or self._settled[0][0] < end):
+            place, source = self._settled.popleft()
+            yield source, self._settle(place, source)
+
+    def _job(self, place: int, source: Source) -> Job | None:
+        """Make the job of an image that may be read; None if it needs no work."""
+        return Job(place, source.path)
+
+    def _settle(self, place: int, source: Source) -> Result:
+        """Give the result of an image that needs no work."""
+        return Result(place, source.path, status="failed", error=source.problem)
+
+    def _ended(self, source: Source, result: Result) -> Result:
+        """Take note of what came of a job."""
+        return result
+
+
+class _Cleaning(_Queue):
+    """The images of a run that writes, and skips what is done already."""
+
+    def __init__(
+        self, sources: Iterable[Source], outputs: Outputs, manifest: Manifest, skip: Skip
+    ) -> None:
+        super().__init__(sources)
+        self._outputs = outputs
+        self._manifest = manifest
+        self._skip = skip
+
+    def _job(self, place: int, source: Source) -> Job | None:
+        job = self._outputs.job(place, source)
+        if self._skip.current and self._manifest.is_current(job):
+            return None
+        if self._skip.hopeless and self._manifest.why_hopeless(job) is not None:
+            return None
+        return job
+
+    def _settle(self, place: int, source: Source) -> Result:
+        if source.problem is not None:
+            return super()._settle(place, source)
+        job = self._outputs.job(place, source)
+        reason = self._manifest.why_hopeless(job) if self._skip.hopeless else None
+        if reason is not None:
+            return Result(place, source.path, status="unsupported", error=reason)
+        return self._manifest.skipped(job)
+
+    def _ended(self, source: Source, result: Result) -> Result:
+        if result.status == "done":
+            self._manifest.add(result)
+            return result
+        return self._manifest.add_failure(self._outputs.job(result.place, source), result)

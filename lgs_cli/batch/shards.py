@@ -19,7 +19,8 @@ from lgs_cli.batch.entry import Entry
 from lgs_cli.batch.job import Job
 from lgs_cli.batch.manifest import NAME, Manifest
 from lgs_cli.batch.pipeline import CleanSettings
-from lgs_cli.batch.record_file import append, open_record
+from lgs_cli.batch.record_file import open_record
+from lgs_cli.batch.volumes import Volumes
 from lgs_cli.errors import LgsError, LockedError
 from lgs_cli.storage.inputs import Source
 from lgs_cli.wording import printable
@@ -27,7 +28,6 @@ from lgs_cli.wording import printable
 DIRECTORY = ".lgs-shards"
 
 _FILE = re.compile(r"[0-9]+-of-[0-9]+\.jsonl")
-_BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class SharedManifest(Manifest):
         self._settings = settings
         self._of_all = self._directory + NAME
         self._shards = os.path.join(self._directory + DIRECTORY, "")
-        self._shared = -1
+        self._shared = Volumes(self._of_all)
         # The newest first: what one of them says of an image, the later ones no longer know.
         self._records: list[Manifest] = [self]
 
@@ -115,21 +115,16 @@ class SharedManifest(Manifest):
         StorageError, ImageError
             If the directory cannot be written; the message names it.
         """
-        if self._shard is None:
-            super().open(wait=wait)
-            try:
-                if self._absorb(self._file, self._shard_files()):
-                    os.lseek(self._file, 0, os.SEEK_SET)
-                    if self._read(self._file):
-                        self._compact()
-            except OSError as error:
-                raise self._refusal(error) from error
-            return
         try:
+            if self._shard is None:
+                self._lock_all(wait)
+                self._absorb(self._volumes, self._shard_files())
+                self._load()
+                return
             os.makedirs(self._directory, exist_ok=True)
             self._shard_files()  # refuses a link in the place of the directory
             os.makedirs(self._shards, exist_ok=True)
-            self._shared = self._lock(self._of_all, fcntl.LOCK_SH, wait)
+            self._shared.open(self._lock(self._of_all, fcntl.LOCK_SH, wait))
             while (path := self._start()) is not None:
                 os.close(self._lock(path, fcntl.LOCK_EX, wait))
         except OSError as error:
@@ -175,9 +170,7 @@ class SharedManifest(Manifest):
         """Give the locks back."""
         for record in self._records:
             Manifest.close(record)
-        if self._shared >= 0:
-            os.close(self._shared)
-            self._shared = -1
+        self._shared.close()
 
     @property
     def warning(self) -> str | None:
@@ -232,19 +225,12 @@ class SharedManifest(Manifest):
         record.peek()
         self._records.append(record)
 
-    def _absorb(self, into: int, paths: list[str]) -> bool:
-        """Move the lines of some files to the end of the manifest; say whether there were any.
+    def _absorb(self, into: Volumes, paths: list[str]) -> None:
+        """Move the lines of some files to the end of the manifest.
 
         What is killed midway does it again from the start; the same line twice does no harm.
         """
         for path in paths:
-            with open(open_record(path, os.O_RDONLY), "rb") as file:
-                append(into, b"\n")  # a line may be torn
-                while data := file.read(_BLOCK):
-                    append(into, data)
-        if paths:
-            append(into, b"\n")
-            os.fsync(into)  # the only other copy is about to go
-        for path in paths:
-            os.unlink(path)
-        return bool(paths)
+            with contextlib.closing(Volumes(path)) as volumes:
+                volumes.open(open_record(path, os.O_RDONLY))
+                volumes.move_into(into)

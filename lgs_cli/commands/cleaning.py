@@ -13,7 +13,13 @@ import click
 from lgs_cli.commands.configuration import command_line
 from lgs_cli.commands.progress import Amount, Progress
 from lgs_cli.commands.report_file import ReportFile
-from lgs_cli.commands.run_inputs import Inputs, first_inputs_of, inputs_of, sources_of
+from lgs_cli.commands.run_inputs import (
+    Inputs,
+    first_inputs_of,
+    inputs_of,
+    next_inputs_of,
+    sources_of,
+)
 from lgs_cli.commands.run_options import allowed_failures, say_folders
 from lgs_cli.errors import ImageError, UsageError
 from lgs_cli.report.records import CleanLines
@@ -94,11 +100,16 @@ def clean_to_file(path: str, output: str, settings: CleanSettings, options: dict
 
 def clean_in_place(inputs: Sequence[str], settings: CleanSettings, options: dict[str, Any]) -> int:
     """Replace images by their cleaned selves; parameters as for :func:`clean_directory`."""
-    from lgs_cli.batch.in_place import Originals, Records, without_links
+    from lgs_cli.batch.in_place import Originals, Records, are_told_apart, without_links
 
-    found = inputs_of(inputs, options, filter(None, [options["masks"]]))
-    found = found._replace(sources=without_links(found.sources))
-    outputs = Originals(options["masks"])
+    masks = options["masks"]
+    found = next_inputs_of(inputs, options, filter(None, [masks]))
+    has_list = options["files_from"] is not None
+    if has_list or not are_told_apart(inputs, masks, report_paths(options)):
+        found.sources.extend(found.more)
+    first, more = without_links(found.sources), without_links(found.more)
+    found = found._replace(sources=list(first), more=more)
+    outputs = Originals(masks)
     return clean_sources(found, outputs, settings, Records(found.sources, settings), options)
 
 

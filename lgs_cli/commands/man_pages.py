@@ -76,6 +76,7 @@ def _of_program(ctx: click.Context) -> str:
     lines += [".SH FILES"]
     lines += _entry("lgs.toml, pyproject.toml", "Values of options; see lgs-config(7).")
     lines += _entry(".lgs-manifest.jsonl", "In an output directory: what is up to date there.")
+    lines += _entry(".lgs-manifest.volumes", "Older parts of it, once it is larger than 1 GB.")
     lines += _entry(".lgs-in-place.jsonl", "What --in-place has cleaned; see lgs-in-place(7).")
     names = [
         f"lgs-{path}(1)" for path in (c.command_path[4:].replace(" ", "-") for c in _below(ctx))

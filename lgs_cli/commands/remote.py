@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,24 +21,23 @@ if TYPE_CHECKING:
     from lgs_cli.batch.pipeline import CleanSettings
     from lgs_cli.batch.scan import ScanSettings
     from lgs_cli.storage.inputs import Source
-    from lgs_cli.storage.stores.listing import Listing
 
 
-def listing_of(inputs: Sequence[str], options: dict[str, Any], never: Sequence[str]) -> Listing:
-    """List the images of a run.
+def _next_inputs(inputs: Sequence[str], more: Iterator[Source], options: dict[str, Any]) -> Inputs:
+    """List the first images of a run; the others are found later, and not checked.
 
     Parameters
     ----------
     inputs : sequence of str
         URLs and paths, as the user gave them.
+    more : iterator of Source
+        What they hold.
     options : dict
         The command's.
-    never : sequence of str
-        URLs and directories that are not looked into.
 
     Returns
     -------
-    Listing
+    Inputs
         At least one image.
 
     Raises
@@ -47,14 +47,15 @@ def listing_of(inputs: Sequence[str], options: dict[str, Any], never: Sequence[s
     NoImagesError
         If there is no image.
     """
-    from lgs_cli.storage.stores.listing import Listing
+    from lgs_cli.batch import sources
+    from lgs_cli.storage.inputs import PassedOver
 
     if options["files_from"] is not None:
         raise UsageError("--files-from lists files; name URLs as INPUT")
-    listing = Listing(inputs, selection_of(options), never)
-    if not listing.sources:
+    first = list(itertools.islice(more, sources.AHEAD))
+    if not first:
         raise NoImagesError("no image found")
-    return listing
+    return Inputs(inputs, first, PassedOver(), more)
 
 
 def clean_remote(
@@ -86,7 +87,7 @@ def clean_remote(
     from dataclasses import fields
 
     from lgs_cli.batch.remote import RemoteCleaning, RemoteManifest, RemoteOutputs
-    from lgs_cli.storage.inputs import PassedOver
+    from lgs_cli.batch.remote_inputs import RemoteGuard, RemoteInputs
 
     refuse_for_stores(output, options)
     places = {path.rstrip("/") for path in (output, options["masks"] or "")}
@@ -94,13 +95,17 @@ def clean_remote(
         if path.rstrip("/") in places:
             raise UsageError(f"{printable(path)} is both an input and where outputs go")
     outputs = RemoteOutputs(output, options["masks"], settings.format)
-    listing = listing_of(inputs, options, outputs.directories)
-    found = Inputs(inputs, listing.sources, PassedOver())
+    states = RemoteInputs(inputs, selection_of(options), outputs.directories)
+    found = _next_inputs(inputs, states.sources(), options)
     work = RemoteCleaning(**{f.name: getattr(settings, f.name) for f in fields(settings)})
-    with report_near(options):
-        return clean_sources(
-            found, outputs, work, RemoteManifest(outputs, settings, listing), options
-        )
+    manifest = RemoteManifest(outputs, settings, states)
+    others = [] if options["report"] is None else [options["report"]]
+    with contextlib.closing(manifest), report_near(options):
+        guard = RemoteGuard.over(outputs, inputs, others, manifest)
+        if guard is None:
+            found.sources.extend(found.more)
+        outputs.check(inputs, found.sources, others)  # a report has another name for now
+        return clean_sources(found._replace(guard=guard), outputs, work, manifest, options)
 
 
 def refuse_for_stores(output: str, options: dict[str, Any]) -> None:
@@ -125,14 +130,16 @@ def refuse_for_stores(output: str, options: dict[str, Any]) -> None:
 
 def remote_scan(
     inputs: Sequence[str], settings: ScanSettings, options: dict[str, Any]
-) -> tuple[ScanSettings, list[Source]]:
+) -> tuple[ScanSettings, Inputs]:
     """Say how images in object stores are looked at, and which there are."""
     from lgs_cli.batch.remote import RemoteScan
+    from lgs_cli.storage.stores import listing
 
     if options["move_to"] is not None:
         raise UsageError("--move-to moves files, and no objects")
     work = RemoteScan(settings.params, settings.max_pixels)
-    return work, listing_of(inputs, options, ()).sources
+    sources = (source for source, _ in listing.find(inputs, selection_of(options)))
+    return work, _next_inputs(inputs, sources, options)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The images that a run of ``lgs clean`` reads: all of them, or those that are found first."""
+"""The images that a run reads: all of them, or those that are found first."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lgs_cli.commands.run_options import listed, say_folders, selection_of
+from lgs_cli.commands.run_options import ListedPaths, say_folders, selection_of
 from lgs_cli.errors import UsageError
 from lgs_cli.storage.missing import no_images
+from lgs_cli.wording import counted
 
 if TYPE_CHECKING:
     from lgs_cli.batch.guard import Guard
     from lgs_cli.batch.orphans import Wanted
     from lgs_cli.batch.outputs import Outputs
+    from lgs_cli.batch.remote_inputs import RemoteGuard
     from lgs_cli.batch.sources import Sources
     from lgs_cli.storage.inputs import PassedOver, Source
 
@@ -31,7 +33,7 @@ class Inputs(NamedTuple):
         What else is there.
     more : iterator of Source
         The images after them, found as they are taken.
-    guard : Guard or None
+    guard : Guard, RemoteGuard or None
         Checks all, if not all are known before the first is cleaned.
     """
 
@@ -39,7 +41,7 @@ class Inputs(NamedTuple):
     sources: list[Source]
     passed_over: PassedOver
     more: Iterator[Source] = iter(())
-    guard: Guard | None = None
+    guard: Guard | RemoteGuard | None = None
 
 
 def inputs_of(inputs: Sequence[str], options: dict[str, Any], never: Iterable[str]) -> Inputs:
@@ -71,6 +73,18 @@ def inputs_of(inputs: Sequence[str], options: dict[str, Any], never: Iterable[st
     return _first(inputs, options, never, PassedOver())
 
 
+def next_inputs_of(inputs: Sequence[str], options: dict[str, Any], never: Iterable[str]) -> Inputs:
+    """List the first images of a run; the others are found later, and not checked.
+
+    Parameters and errors are those of :func:`inputs_of`.
+    """
+    from lgs_cli.batch import sources
+    from lgs_cli.storage.inputs import PassedOver
+    from lgs_cli.storage.spool import Spool
+
+    return _first(inputs, options, never, PassedOver(Spool()), sources.AHEAD)
+
+
 def first_inputs_of(
     inputs: Sequence[str], options: dict[str, Any], outputs: Outputs, others: Sequence[str]
 ) -> Inputs:
@@ -97,16 +111,12 @@ def first_inputs_of(
     """
     from lgs_cli.batch import sources
     from lgs_cli.batch.guard import Guard
-    from lgs_cli.storage.inputs import PassedOver
-    from lgs_cli.storage.spool import Spool
 
-    passed_over = PassedOver(Spool())
-    found = _first(inputs, options, outputs.directories, passed_over, sources.AHEAD)
+    found = next_inputs_of(inputs, options, outputs.directories)
     if len(found.sources) < sources.AHEAD:
         return found
-    guard = None
-    if options["files_from"] is None:
-        guard = Guard.over(outputs, inputs, others, write=not options["dry_run"])
+    has_list, write = options["files_from"] is not None, not options["dry_run"]
+    guard = Guard.over(outputs, inputs, others, has_list=has_list, write=write)
     if guard is None:
         found.sources.extend(found.more)
     return found._replace(guard=guard)
@@ -122,14 +132,15 @@ def _first(
     """List the images of a run, at most so many."""
     from lgs_cli.storage.inputs import find
 
-    more = listed(options["files_from"], options["null"])
+    more = ListedPaths(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
         raise UsageError("nothing to clean: name files or directories, or --files-from FILE")
     found = find(inputs, more, selection_of(options), never, passed_over)
     sources = list(itertools.islice(found, most))
     if not sources:
         say_folders(passed_over, options)
-        raise no_images([*inputs, *more], bool(options["include"] or options["exclude"]))
+        places = [f"{counted(more.count, 'path')} of --files-from"] if more.count else []
+        raise no_images([*inputs, *places], bool(options["include"] or options["exclude"]))
     return Inputs(inputs, sources, passed_over, found)
 
 
@@ -155,7 +166,8 @@ def sources_of(found: Inputs, wanted: Wanted | None, options: dict[str, Any]) ->
     first: Iterable[Source] = found.sources
     more: Iterable[Source] = found.more
     if found.guard is not None:
-        first, more = list(map(found.guard.checked, first)), map(found.guard.checked, more)
+        more = found.guard.checked(itertools.chain(first, more))
+        first = list(itertools.islice(more, len(found.sources)))
     if wanted is not None:
         first, more = list(map(wanted.note, first)), map(wanted.note, more)
     if options["shard"] is not None:

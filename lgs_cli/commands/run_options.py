@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Directories that are named; the others are counted.
 _MOST_FOLDERS = 5
+_BLOCK = 1 << 20  # bytes
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -125,31 +126,55 @@ def allowed_failures(options: dict[str, Any]) -> int | None:
     return most
 
 
-def listed(file: IO[bytes] | None, null: bool) -> list[str]:
-    """Read the paths of ``--files-from``.
+class ListedPaths:
+    """The paths of ``--files-from``, read as they are taken; empty lines are none. Iterated once.
 
     Parameters
     ----------
     file : file or None
-        The list, if there is one.
+        The list, if there is one; perhaps a pipe that is still being written.
     null : bool
         Whether its paths end in NUL, and not in a line feed.
 
-    Returns
-    -------
-    list of str
-        The paths, empty ones left out.
-
-    Raises
-    ------
-    UsageError
-        If they end in NUL, and `null` says otherwise.
+    Attributes
+    ----------
+    count : int
+        How many have been taken.
     """
-    if file is None:
-        return []
-    data = file.read()
-    if not null and b"\0" in data:
-        raise UsageError("--files-from: the paths end in NUL; add -0")
-    # Lists written on Windows end their lines in CR LF.
-    lines = data.split(b"\0") if null else [line.rstrip(b"\r") for line in data.split(b"\n")]
-    return [os.fsdecode(line) for line in lines if line]
+
+    def __init__(self, file: IO[bytes] | None, null: bool) -> None:
+        self._file = file
+        self._null = null
+        self.count = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the paths.
+
+        Raises
+        ------
+        UsageError
+            If they end in NUL, and `null` says otherwise.
+        """
+        rest = b""
+        # Lists written on Windows end their lines in CR LF.
+        separator, end = (b"\0", b"") if self._null else (b"\n", b"\r")
+        while data := self._read():
+            if not self._null and b"\0" in data:
+                raise UsageError("--files-from: the paths end in NUL; add -0")
+            *lines, rest = (rest + data).split(separator)
+            yield from self._paths(lines, end)
+        yield from self._paths([rest], end)
+
+    def _read(self) -> bytes:
+        """Read what there is, and wait only if there is nothing yet."""
+        if self._file is None:
+            return b""
+        data: bytes = getattr(self._file, "read1", self._file.read)(_BLOCK)
+        return data
+
+    def _paths(self, lines: list[bytes], end: bytes) -> Iterator[str]:
+        for line in lines:
+            path = line.rstrip(end) if end else line
+            if path:
+                self.count += 1
+                yield os.fsdecode(path)

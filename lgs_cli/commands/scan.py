@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lgs_cli.commands.cleaning import limits_of
 from lgs_cli.commands.defense_options import Location, try_detector
 from lgs_cli.commands.meter import progress_option
 from lgs_cli.commands.progress import Progress
+from lgs_cli.commands.run_inputs import next_inputs_of
 from lgs_cli.commands.run_options import (
     allowed_failures,
     failure_options,
-    listed,
     say_folders,
-    selection_of,
     selection_options,
     worker_options,
 )
@@ -30,7 +30,6 @@ from lgs_cli.params import valid_range
 from lgs_cli.report.records import scan_line
 from lgs_cli.report.summary import ScanCounts, scan_text
 from lgs_cli.storage.archives.archive import is_archive
-from lgs_cli.storage.missing import no_images
 from lgs_cli.storage.stores.store import any_remote
 from lgs_cli.wording import printable
 
@@ -38,7 +37,8 @@ if TYPE_CHECKING:
     from lgs_cli.batch.job import Result
     from lgs_cli.batch.quarantine import Quarantine
     from lgs_cli.batch.scan import ScanSettings
-    from lgs_cli.storage.inputs import Source
+    from lgs_cli.batch.sources import Sources
+    from lgs_cli.storage.inputs import PassedOver, Source
 
 _FOUND = 5  # the exit code
 _SPECS = {spec.name: spec for spec in fields(LocalizeParams)}
@@ -140,78 +140,95 @@ def _scan_stdin(settings: ScanSettings, options: dict[str, Any]) -> int:
     from lgs_cli.batch.job import Job
 
     result = settings.do_data(Job(0, "-"), sys.stdin.buffer.read())
-    return _follow([result], [], None, ScanCounts(), options)
+    return _follow([(None, result)], 1, None, options)
 
 
 def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[str, Any]) -> int:
     """Look at files and directories."""
+    from lgs_cli.batch.forkserver import HeadStart
     from lgs_cli.batch.quarantine import Quarantine
     from lgs_cli.batch.run import scan_all
-    from lgs_cli.batch.workers import Limits, cores
-    from lgs_cli.storage.inputs import PassedOver, find
+    from lgs_cli.batch.sources import Sources
 
-    more = listed(options["files_from"], options["null"])
     if not inputs and options["files_from"] is None:
         raise UsageError("nothing to scan: name files or directories, or --files-from FILE")
+    options["head_start"] = HeadStart()
     if any(map(is_archive, inputs)):
         from lgs_cli.commands.archiving import archive_scan
 
         with archive_scan(inputs, settings, options) as results:
-            return _follow(results, None, None, ScanCounts(), options)
+            return _follow(_without_files(results), None, None, options)
     directory = options["move_to"]
     quarantine = None if directory is None else Quarantine(directory, inputs)
-    never = () if directory is None else (directory,)
-    passed_over = PassedOver()
     if any_remote(*inputs):
         from lgs_cli.commands.remote import remote_scan
 
-        settings, sources = remote_scan(inputs, settings, options)
+        settings, found = remote_scan(inputs, settings, options)
     else:
-        sources = list(find(inputs, more, selection_of(options), never, passed_over))
-    say_folders(passed_over, options)
-    if not sources:
-        raise no_images([*inputs, *more], bool(options["include"] or options["exclude"]))
+        found = next_inputs_of(inputs, options, () if directory is None else (directory,))
+    first: Iterable[Source] = found.sources
+    more: Iterable[Source] = found.more if directory is None else _apart(found.more, directory)
     if options["shard"] is not None:
-        sources = list(options["shard"].part_of(sources))
-    limits = Limits(
-        options["jobs"] or cores(),
-        options["timeout"],
-        options["memory_limit"],
-        options["cluster"],
-    )
-    counts = ScanCounts(other_kinds=len(passed_over.files))
-    with contextlib.closing(scan_all(sources, settings, limits)) as results:
-        code = _follow(results, sources, quarantine, counts, options)
-    if options["verbose"]:
-        for path in passed_over.files:
-            click.echo(f"{printable(path)}: unsupported, a file of another kind", err=True)
-    return code
+        first, more = map(options["shard"].part_of, (first, more))
+    sources = Sources(first, more)
+    with (
+        contextlib.closing(found.passed_over),
+        contextlib.closing(scan_all(sources, settings, limits_of(options))) as results,
+    ):
+        say_folders(found.passed_over, options)
+        return _follow(results, sources, quarantine, options, found.passed_over)
+
+
+def _apart(sources: Iterable[Source], directory: str) -> Iterator[Source]:
+    """Let sources fail that are found, while files are moved, where these go."""
+    from lgs_cli.batch.guard import Zone
+
+    zone = Zone([directory])
+    for source in sources:
+        is_there = source.problem is None and zone.holds(source) is not None
+        yield source._replace(problem="lies where files are moved to") if is_there else source
+
+
+def _without_files(results: Iterable[Result]) -> Iterator[tuple[None, Result]]:
+    return ((None, result) for result in results)
 
 
 def _follow(
-    results: Iterable[Result],
-    sources: list[Source] | None,
+    found: Iterable[tuple[Source | None, Result]],
+    amount: Sources | int | None,
     quarantine: Quarantine | None,
-    report: ScanCounts,
     options: dict[str, Any],
+    passed_over: PassedOver | None = None,
 ) -> int:
     """Print results as they come, and move what is to be moved; give the exit code."""
+    report = ScanCounts()
     lines = _Lines(options["as_json"], options["found_only"], options["null"])
-    total = None if sources is None else max(len(sources), 1)
-    with Progress(
-        report,
-        total,
-        quiet=options["quiet"],
-        form=options["progress"],
-        cluster=options["cluster"],
-    ) as progress:
+    source: Source | None = None
+
+    def results() -> Iterator[Result]:
+        nonlocal source
+        for source, result in found:  # noqa: B007 - for those who take the result
+            yield result
+
+    with (
+        Progress(
+            report,
+            amount,
+            quiet=options["quiet"],
+            form=options["progress"],
+            cluster=options["cluster"],
+        ) as progress,
+        contextlib.ExitStack() as stack,
+    ):
+        if passed_over is not None:
+            stack.callback(_say_passed_over, passed_over, report, progress, options)
         try:
-            for result in progress.follow(results, allowed_failures(options)):
+            for result in progress.follow(results(), allowed_failures(options)):
                 more: dict[str, str | None] = {}
                 if quarantine is not None:
                     more["moved_to"] = None
-                    if result.regions and sources is not None:
-                        moved = _move(sources[result.place], quarantine, report, progress)
+                    if result.regions and source is not None:
+                        moved = _move(source, quarantine, report, progress)
                         if moved is not None and options["verbose"]:
                             progress.say(f"{printable(result.source)} -> {printable(moved)}: moved")
                         more["moved_to"] = moved
@@ -222,7 +239,19 @@ def _follow(
             if options["exit_code"] and report.found:
                 error.exit_code = _FOUND
             raise
+    if passed_over is not None and options["verbose"]:
+        for path in passed_over.files:
+            click.echo(f"{printable(path)}: unsupported, a file of another kind", err=True)
     return _FOUND if options["exit_code"] and report.found else report.exit_code
+
+
+def _say_passed_over(
+    passed_over: PassedOver, report: ScanCounts, progress: Progress, options: dict[str, Any]
+) -> None:
+    """Count the files of other kinds for the summary, and name the directories that are new."""
+    report.other_kinds = len(passed_over.files)
+    progress.clear()
+    say_folders(passed_over, options)
 
 
 def _move(

@@ -155,14 +155,16 @@ def find(
         frozenset(os.path.realpath(path) for path in never),
         PassedOver() if passed_over is None else passed_over,
     )
+    inputs = list(inputs)
+    for path in inputs:  # before any is worked on
+        if not os.path.lexists(path):
+            raise missing(path)
     for path in inputs:
         if os.path.isdir(path):
             yield from walk.of(_as_root(path))
-        elif os.path.lexists(path):
+        else:
             directory, name = os.path.split(path)
             yield Source(_as_root(directory), name)
-        else:
-            raise missing(path)
     for path in listed:
         normal = os.path.normpath(path)
         if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:

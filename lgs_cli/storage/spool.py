@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import IO
@@ -40,16 +41,11 @@ class Spool:
     def _spill(self) -> None:
         from tempfile import TemporaryFile  # takes long to load, and is seldom needed
 
-        try:
+        with refusals():
             if self._file is None:
                 self._file = TemporaryFile()
             self._file.write(b"".join(os.fsencode(path) + b"\0" for path in self._recent))
             self._file.flush()
-        except OSError as error:
-            reason = (error.strerror or "").lower()
-            raise StorageError(
-                f"cannot write into the directory for temporary files (TMPDIR): {reason}"
-            ) from error
         self._recent = []
 
     def __len__(self) -> int:
@@ -69,3 +65,15 @@ class Spool:
         """Forget all."""
         if self._file is not None:
             self._file.close()
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Make an error of the disk for temporary files a StorageError that says so."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise StorageError(
+            f"cannot write into the directory for temporary files (TMPDIR): {reason}"
+        ) from error

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from lgs_cli.errors import UsageError
 from lgs_cli.storage import inputs
 from lgs_cli.storage.inputs import Selection, Source
+from lgs_cli.storage.missing import missing
 from lgs_cli.storage.stores import store
-from lgs_cli.storage.stores.store import is_remote
+from lgs_cli.storage.stores.store import Found, is_remote
 from lgs_cli.wording import printable
 
 
@@ -32,13 +33,17 @@ class States:
 
     def state(self, source: str) -> tuple[int, int] | None:
         """Give size and tag of an input as it was listed; of a file, as it is now."""
-        if source in self._states or is_remote(source):
-            return self._states.get(source)
+        known = self._known(source)
+        if known is not None or is_remote(source):
+            return known
         try:
             found = os.stat(source)
         except OSError:
             return None
         return found.st_size, found.st_mtime_ns
+
+    def _known(self, url: str) -> tuple[int, int] | None:
+        return self._states.get(url)
 
 
 def states_of(paths: Iterable[str]) -> States:
@@ -61,8 +66,10 @@ def states_of(paths: Iterable[str]) -> States:
     return States({url: (one.size, one.tag) for url, one in found.items()})
 
 
-class Listing(States):
-    """The images of a run, and the state that each object was listed in.
+def find(
+    paths: Iterable[str], selection: Selection, never: Iterable[str] = ()
+) -> Iterator[tuple[Source, Found | None]]:
+    """Find the images of a run, in order.
 
     Parameters
     ----------
@@ -73,44 +80,49 @@ class Listing(States):
     never : iterable of str
         URLs and directories that are not looked into: those the run writes to.
 
+    Yields
+    ------
+    source : Source
+        An image.
+    found : Found or None
+        Its state, if it is an object.
+
     Raises
     ------
     UsageError
-        If one of `paths` does not exist.
+        If one of `paths` does not exist: before the first is given.
     LgsError
         If the store refuses to list it.
     """
+    paths, never = list(paths), list(never)
+    singles = {path: _single(path) for path in paths}
+    closed = tuple(path.rstrip("/") + "/" for path in never)
+    for path in paths:
+        single = singles[path]
+        if not is_remote(path):
+            for source in inputs.find([path], [], selection, never):
+                yield source, None
+        elif single is not None:
+            yield Source(path[: -len(single.relative)], single.relative, None, False), single
+        else:
+            root = path.rstrip("/") + "/"
+            for found in store.find(root):
+                is_closed = (root + found.relative).startswith(closed)
+                if not is_closed and _is_taken(found.relative, selection):
+                    yield Source(root, found.relative, None, False), found
 
-    def __init__(
-        self, paths: Iterable[str], selection: Selection, never: Iterable[str] = ()
-    ) -> None:
-        super().__init__({})
-        self.sources: list[Source] = []
-        closed = tuple(path.rstrip("/") + "/" for path in never)
-        for path in paths:
-            if is_remote(path):
-                self.sources.extend(self._below(path, selection, closed))
-            else:
-                self.sources.extend(inputs.find([path], [], selection, never))
 
-    def _below(self, url: str, selection: Selection, closed: tuple[str, ...]) -> Iterator[Source]:
-        store.require(url)
-        single = None if url.endswith("/") else store.find_one(url)
-        if single is not None:
-            self._states[url] = single.size, single.tag
-            yield Source(url[: -len(single.relative)], single.relative, None, False)
-            return
-        root = url.rstrip("/") + "/"
-        is_empty = True
-        for found in store.find(root):
-            is_empty = False
-            if _is_taken(found.relative, selection) and not (root + found.relative).startswith(
-                closed
-            ):
-                self._states[root + found.relative] = found.size, found.tag
-                yield Source(root, found.relative, None, False)
-        if is_empty:
-            raise UsageError(f"{printable(url)}: no such object, and nothing below it")
+def _single(path: str) -> Found | None:
+    """Look up an object of this very name; None for what lies below, and for paths."""
+    if not is_remote(path):
+        if not os.path.lexists(path):
+            raise missing(path)
+        return None
+    store.require(path)
+    single = None if path.endswith("/") else store.find_one(path)
+    if single is None and next(store.find(path.rstrip("/") + "/"), None) is None:
+        raise UsageError(f"{printable(path)}: no such object, and nothing below it")
+    return single
 
 
 def _is_taken(relative: str, selection: Selection) -> bool:

@@ -19,6 +19,8 @@ from lgs_cli.wording import printable
 # Where stores of several kinds keep what tells two versions of an object apart.
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "generation")
 _TIMES = ("LastModified", "last_modified", "mtime", "modified", "created", "updated")
+# Objects of a listing in S3 that come at a time: the most that it gives.
+_PAGE = 1000
 # Errors of the disk, and of no store.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -95,7 +97,7 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def find(url: str) -> Iterator[Found]:
-    """List all objects below a URL, or files below a directory, sorted.
+    """List all objects below a URL, or files below a directory, sorted; some at a time.
 
     Parameters
     ----------
@@ -112,23 +114,48 @@ def find(url: str) -> Iterator[Found]:
     LgsError
         If the store refuses.
     """
-    found, path = _listing(url, "find")
-    root = path.rstrip("/") + "/"
-    for name in sorted(found):
-        if name.startswith(root):
-            yield Found(name[len(root) :], found[name]["size"] or 0, _tag(found[name]))
-
-
-def _listing(url: str, how: str) -> tuple[Any, str]:
-    """List what is below a URL: all of it (``find``), or the next level (``ls``)."""
     system, path = _open(url)
+    root = path.rstrip("/") + "/"
+    listed = _pages(system, root) if hasattr(system, "call_s3") else _folders(system, root)
     try:
-        system.invalidate_cache()
-        return getattr(system, how)(path, detail=True), path
+        for name, size, info in listed:
+            if name.startswith(root):
+                yield Found(name[len(root) :], size or 0, _tag(info))
     except FileNotFoundError:
-        return (), path
+        return
     except Exception as error:
         raise LgsError(f"{printable(url)}: {_reason(error)}") from error
+
+
+_Listed = Iterator[tuple[str, int, dict[str, Any]]]
+
+
+def _pages(system: Any, root: str) -> _Listed:
+    """List what is below a path in S3: name, size, and the rest."""
+    bucket, key, *_ = system.split_path(root)
+    prefix = f"{key.rstrip('/')}/" if key else ""
+    request = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": _PAGE}
+    while True:
+        page = system.call_s3("list_objects_v2", **request)
+        for info in page.get("Contents", ()):
+            yield f"{bucket}/{info['Key']}", info["Size"], info
+        if not page.get("IsTruncated"):
+            return
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _folders(system: Any, folder: str) -> _Listed:
+    """List what is below a path in another store, one folder after the other."""
+    system.invalidate_cache()  # which would also keep what was listed before
+
+    def rank(info: dict[str, Any]) -> str:
+        return f"{info['name'].rstrip('/')}/" if info["type"] == "directory" else info["name"]
+
+    for info in sorted(system.ls(folder, detail=True), key=rank):
+        if info["type"] != "directory":
+            yield info["name"], info["size"], info
+        elif info["name"].rstrip("/") != folder.rstrip("/"):
+            yield from _folders(system, info["name"])
 
 
 def find_one(url: str) -> Found | None:
@@ -186,7 +213,14 @@ def look_up(urls: Iterable[str]) -> dict[str, Found]:
 
 def _children(url: str) -> Iterator[Found]:
     """List the objects right below a URL."""
-    found, _ = _listing(url, "ls")
+    system, path = _open(url)
+    try:
+        system.invalidate_cache()
+        found = system.ls(path, detail=True)
+    except FileNotFoundError:
+        return
+    except Exception as error:
+        raise LgsError(f"{printable(url)}: {_reason(error)}") from error
     for info in found:
         if info["type"] == "file":
             yield Found(info["name"].rpartition("/")[2], info["size"] or 0, _tag(info))
