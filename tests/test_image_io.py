@@ -482,6 +482,22 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
         assert reason(tmp_path / "s") == "is a socket"
 
 
+def test_an_image_that_is_a_part_of_a_file(tmp_path: Path, rgb: np.ndarray) -> None:
+    data = pillow(rgb, "PNG")
+    path = tmp_path / "several"
+    path.write_bytes(b"before" + data + b"behind")
+    picture = read(str(path), part=(6, len(data)))
+    assert picture.data == data
+    assert np.array_equal(picture.frames[0], rgb)
+    with pytest.raises(ImageError, match=r"^not an image$"):
+        read(str(path), part=(0, len(data)))
+    with pytest.raises(ImageError, match=r"^empty file$"):
+        read(str(path), part=(6, 0))
+    os.truncate(path, 6 + len(data) - 1)
+    with pytest.raises(ImageError, match=r"^cut short while it was read$"):
+        read(str(path), part=(6, len(data)))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_unreadable_file(tmp_path: Path, rgb: np.ndarray) -> None:
     path = tmp_path / "x.png"

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import time
+from collections import Counter
 
 import pytest
 from folders import image, images, leftovers, report, tree
@@ -157,6 +158,18 @@ def test_from_bucket_to_bucket(lgs, tmp_path, bucket, photos):
         f"{url}/m/{line['mask'].removeprefix('m/')}" for line in report(tmp_path / "r.jsonl")
     ]
     assert "testing" not in json.dumps(lines)  # which the credentials are
+
+
+def test_an_image_takes_two_requests(lgs, tmp_path, bucket, photos):
+    bucket.put(photos, "in")
+    names = [path.name for path in photos.iterdir()]
+    url = f"s3://{bucket.name}"
+    Proxy.answers.clear()
+    run = lgs("clean", f"{url}/in", "-o", f"{url}/out")
+    assert run.returncode == 0, run.stderr
+    requests = [(method, path.rpartition("/")[2]) for method, path, _ in Proxy.answers]
+    asked = Counter(request for request in requests if request[1] in names)
+    assert asked == {(method, name): 1 for method in ("GET", "PUT") for name in names}
 
 
 @pytest.mark.parametrize("way", ["down", "up"])

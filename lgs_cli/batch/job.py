@@ -27,12 +27,15 @@ class Job(NamedTuple):
         Path to write; None for work that writes nothing.
     mask : str or None
         Path of the visualization; None if none is wanted.
+    part : tuple of int or None
+        Where in `source` the image begins, and its size, both in bytes; None if it is all of it.
     """
 
     place: int
     source: str
     output: str | None = None
     mask: str | None = None
+    part: tuple[int, int] | None = None
 
 
 class Result(NamedTuple):

@@ -267,11 +267,12 @@ class Manifest:
             As it was when the image was done, but ``"skipped"``.
         """
         known = self.entry(job)
+        skipped = Result(job.place, job.source, job.output, job.mask, status="skipped")
         if known is None:  # somebody has changed the record since it was read
-            return Result(*job, status="skipped")
+            return skipped
         if known.source is None and self._is_locked:
             self._write(self._completed(known, job))
-        return Result(*job, status="skipped", **known.of_result())
+        return skipped._replace(**known.of_result())
 
     def _completed(self, known: Entry, job: Job) -> Entry:
         """Add to a line of version 0.1.0 what is recorded today."""

@@ -79,7 +79,7 @@ class CleanSettings:
         """Read what is to be cleaned."""
         from lgs_cli import image_io
 
-        return image_io.read(job.source, max_pixels=self.max_pixels)
+        return image_io.read(job.source, max_pixels=self.max_pixels, part=job.part)
 
     def store(self, job: Job, data: bytes, mask: bytes | None) -> None:
         """Write the output of a job, and its mask."""
@@ -96,8 +96,10 @@ class CleanSettings:
             assert mask is not None
             write(job.mask, mask, like=self.like(job, job.mask))
 
-    def like(self, job: Job, path: str) -> Like:
+    def like(self, job: Job, path: str) -> Like | None:
         """Say what a file that is made of an image takes over from it."""
+        if job.part is not None:
+            return None  # the file goes into an archive, which has its own permissions and times
         above = [root for root in self.roots if path.startswith(os.path.join(root, ""))]
         return Like(job.source, max(above, key=len, default=None), self.preserve_times)
 

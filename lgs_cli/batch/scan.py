@@ -50,7 +50,7 @@ class ScanSettings:
         def read() -> Picture:
             from lgs_cli import image_io
 
-            return image_io.read(job.source, max_pixels=self.max_pixels)
+            return image_io.read(job.source, max_pixels=self.max_pixels, part=job.part)
 
         return self._look(job, read)
 

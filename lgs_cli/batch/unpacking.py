@@ -1,4 +1,4 @@
-"""An archive at work: its images become files of their own, and jobs.
+"""An archive at work: its images become jobs, and what comes of them files until all are done.
 
 What guards a run over files guards those over archives too. An archive in a store is copied here
 first, as a whole; of a Parquet file of which nothing is written only the column of images is read.
@@ -19,7 +19,7 @@ from lgs_cli.batch.pipeline import stamp
 from lgs_cli.batch.workers import Limits
 from lgs_cli.errors import ImageError
 from lgs_cli.storage import temporary_path, write_error
-from lgs_cli.storage.archives.archive import Archive, Member
+from lgs_cli.storage.archives.archive import Archive, Member, Part
 from lgs_cli.storage.archives.opening import Opening
 from lgs_cli.storage.stores import store
 from lgs_cli.storage.stores.listing import States
@@ -132,7 +132,7 @@ class Unpacking:
             raise ImageError("the archive changed while it was read")
 
     def images(self) -> Iterator[Job]:
-        """Write each image to a file of its own, and give its job."""
+        """Give the job of each image; one that is no part of a file gets a file of its own."""
         try:
             if self.problem is not None:
                 return
@@ -143,15 +143,21 @@ class Unpacking:
                 if member.problem is not None:
                     self._refuse(member)
                     continue
-                data = self.archive.read(index)
-                if data is None:
+                image = self.archive.image(index)
+                if image is None:
                     continue
                 path = os.path.join(self.folder, str(index))
-                _write_file(path, data)
-                place = next(self.places)
-                self.indices[place] = index
                 output = None if self.job.output is None else path + ".out"
-                yield Job(place, path, output, None if self.job.mask is None else path + ".mask")
+                job = Job(
+                    next(self.places), path, output,
+                    None if self.job.mask is None else path + ".mask",
+                )  # fmt: skip
+                if isinstance(image, Part):
+                    job = job._replace(source=self.local, part=image)
+                else:
+                    _write_file(path, image)
+                self.indices[job.place] = index
+                yield job
         except Exception as error:  # in a thread that has nobody to raise it to
             self.problem = as_problem(error)
         finally:

@@ -112,7 +112,9 @@ def _codec(name: str) -> _Codec:
     return cast(_Codec, import_module(f"{__name__}.formats.{name}"))
 
 
-def read(path: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(
+    path: str, *, max_pixels: int = MAX_PIXELS, part: tuple[int, int] | None = None
+) -> Picture:
     """Read and decode an image file.
 
     Parameters
@@ -121,6 +123,8 @@ def read(path: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
         The file; a symbolic link is followed. Anything but a regular file is refused, unopened.
     max_pixels : int
         Most pixels that are decoded, over all frames together.
+    part : tuple of int, optional
+        Where in the file the image begins, and its size, both in bytes; by default it is all of it.
 
     Returns
     -------
@@ -132,7 +136,7 @@ def read(path: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     ImageError
         With the reason, without the path.
     """
-    return decode(read_bytes(path), max_pixels=max_pixels)
+    return decode(read_bytes(path, part), max_pixels=max_pixels)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 
@@ -17,18 +18,20 @@ _KINDS: dict[int, str] = {
 }
 
 
-def read_bytes(path: str) -> bytes:
-    """Read a regular file whole; if it starts like no image, no more than its head.
+def read_bytes(path: str, part: tuple[int, int] | None = None) -> bytes:
+    """Read an image from a regular file; if it starts like none, no more than its head.
 
     Parameters
     ----------
     path : str
         The file; a symbolic link is followed.
+    part : tuple of int, optional
+        Where in the file the image begins, and its size, both in bytes; by default it is all of it.
 
     Returns
     -------
     bytes
-        All of it; empty if it is empty.
+        The image; empty if it is empty.
 
     Raises
     ------
@@ -42,11 +45,13 @@ def read_bytes(path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb", buffering=0) as file:
             _require_regular(os.fstat(descriptor).st_mode)
-            head = file.read(4096)
+            start = 0 if part is None else part[0]
+            file.seek(start)
+            head = file.read(4096 if part is None else min(4096, part[1]))
             if head and format_of(head) is None:
                 raise ImageError(why_unknown(head))
-            file.seek(0)
-            return file.read()
+            file.seek(start)
+            return file.read() if part is None else _read(file, part[1])
     except FileNotFoundError as error:
         reason = "broken link" if os.path.islink(path) else "no such file"
         raise ImageError(reason) from error
@@ -56,6 +61,17 @@ def read_bytes(path: str) -> bytes:
         raise ImageError("not a valid path") from error
     except MemoryError as error:
         raise OutOfMemoryError from error
+
+
+def _read(file: io.FileIO, size: int) -> bytes:
+    """Read so many bytes; the system gives no more than 2 GB at a time."""
+    blocks = []
+    while size > 0 and (block := file.read(size)):
+        blocks.append(block)
+        size -= len(block)
+    if size > 0:
+        raise ImageError("cut short while it was read")
+    return b"".join(blocks)
 
 
 def _require_regular(mode: int) -> None:

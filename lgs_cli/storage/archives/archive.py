@@ -32,6 +32,13 @@ class Member(NamedTuple):
     problem: str | None = None
 
 
+class Part(NamedTuple):
+    """Bytes of a file: from where on, and how many."""
+
+    start: int
+    size: int
+
+
 Bytes = Callable[[int], bytes | None]
 """Gives what takes the place of the image of that index; None leaves it out."""
 
@@ -47,8 +54,11 @@ class Archive(Protocol):
         """The images, in order."""
         ...
 
-    def read(self, index: int) -> bytes | None:
-        """Read an image; None if there is none after all. Quick if they are read in order."""
+    def image(self, index: int) -> Part | bytes | None:
+        """Say where in the file an image lies, or read it; None if there is none after all.
+
+        Quick if they are asked for in order.
+        """
         ...
 
     def rewrite(self, file: IO[bytes], cleaned: Bytes) -> None:

@@ -62,7 +62,7 @@ class ParquetArchive:
         self._group = -1
         self._images: list[bytes | None] = []
 
-    def read(self, index: int) -> bytes | None:
+    def image(self, index: int) -> bytes | None:
         """Read the image of a row; None if it has none."""
         group = max(g for g, start in enumerate(self._starts) if start <= index)
         if group != self._group:

@@ -11,7 +11,7 @@ from typing import IO, NamedTuple
 
 from lgs_cli.errors import ImageError
 from lgs_cli.formats import FORMATS
-from lgs_cli.storage.archives.archive import Bytes, Member
+from lgs_cli.storage.archives.archive import Bytes, Member, Part
 from lgs_cli.storage.inputs import Selection
 
 _BLOCK = 1 << 20  # bytes
@@ -104,10 +104,10 @@ class TarArchive:
                     "a damaged tar archive, or several in one file: there is more after its end"
                 )
 
-    def read(self, index: int) -> bytes:
-        """Read an image."""
+    def image(self, index: int) -> Part:
+        """Say where an image lies."""
         place = self._places[index]
-        return self._read(place.data, place.size)
+        return Part(place.data, place.size)
 
     def _read(self, start: int, size: int) -> bytes:
         self._file.seek(start)

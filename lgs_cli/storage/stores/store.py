@@ -243,9 +243,23 @@ def read(url: str) -> bytes:
         With the reason, without the URL.
     """
     system, path = _open(url)
-    with _reading():
+    with _reading(), _at_once(system):
         data: bytes = system.cat_file(path)
     return data
+
+
+@contextlib.contextmanager
+def _at_once(system: Any) -> Iterator[None]:
+    """Have an object read by one request: s3fs asks for its size first, to read it in parts."""
+    before = getattr(system, "max_concurrency", None)
+    if before is None:
+        yield
+        return
+    system.max_concurrency = 1
+    try:
+        yield
+    finally:
+        system.max_concurrency = before
 
 
 def open_ranges(url: str) -> IO[bytes]:
