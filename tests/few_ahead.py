@@ -12,6 +12,7 @@ lgs_cli.batch.early.MOST = lgs_cli.batch.run._FEW = 2
 lgs_cli.batch.index.MOST = lgs_cli.storage.spool.MOST = 2
 lgs_cli.batch.run._MANY = 4
 lgs_cli.batch.remote._LINES = lgs_cli.batch.remote._PARTS = lgs_cli.storage.stores.store._PAGE = 2
+lgs_cli.batch.remote._LARGE = 1500
 from lgs_cli.__main__ import main
 main()
 """

@@ -56,11 +56,51 @@ def test_the_same_comes_of_it(lgs: Lgs, few: FewAhead, here: Path, bucket: Bucke
     changed = image(here / "in/deep/1/x.png", 77)
     bucket.write("in/deep/1/x.png", changed.read_bytes())
     bucket.delete("out/00.png")
-    for done in (2, 0, 0):  # also of a record that has become one object
+    for done in (2, 0, 0):  # also of a record of which parts have become one
         run = few(*words)
         assert f"12 images: {done} done, {11 - done} skipped, 1 failed" in run.stderr
     lgs("clean", changed, "-o", "alone")
     assert bucket.tree("out")["deep/1/x.png"] == (here / "alone/x.png").read_bytes()
+
+
+def record(bucket: Bucket) -> dict[str, list[dict[str, object]]]:
+    """Read the record in a bucket: the name of each object, and its lines."""
+    system = bucket._system
+    system.invalidate_cache()
+    names = sorted(system.find(f"{bucket.name}/out/.lgs-manifest/"))
+    return {
+        name: [json.loads(line) for line in system.cat_file(name).splitlines()] for name in names
+    }
+
+
+def test_the_record_stays_in_few_objects_of_bounded_size(few: FewAhead, bucket: Bucket) -> None:
+    url = f"s3://{bucket.name}"
+    data = image(Path(few.folder) / "x.png", 1).read_bytes()
+    words = ("clean", f"{url}/in", "-o", f"{url}/out")
+    seen: list[set[str]] = []
+    for runs in range(1, 6):
+        for number in range(3):
+            bucket.write(f"in/{runs}-{number}.png", data)
+        run = few(*words)
+        assert f"{3 * runs} images: 3 done, {3 * (runs - 1)} skipped, 0 failed" in run.stderr
+        seen.append(set(record(bucket)))
+    now = record(bucket)
+    assert sorted(line["output"] for lines in now.values() for line in lines) == sorted(
+        f"{runs}-{number}.png" for runs in range(1, 6) for number in range(3)
+    )
+    longest = max(len(json.dumps(line)) for lines in now.values() for line in lines)
+    sizes = [sum(len(json.dumps(line)) + 1 for line in lines) for lines in now.values()]
+    assert max(sizes) < 1500 + longest
+    assert len(now) <= 15 * longest // 1500 + 1 + 4
+    assert seen[-1] & seen[-3]  # a large one is not written again
+
+    # What is out of date does not stay.
+    for threshold in ("0.2", "0.3"):
+        assert "15 images: 15 done" in few(*words, "--threshold", threshold).stderr
+    assert "15 images: 0 done, 15 skipped" in few(*words, "--threshold", "0.3").stderr
+    now = record(bucket)
+    assert sum(map(len, now.values())) < 3 * 15
+    assert not set(now) & seen[-1]
 
 
 def test_work_begins_before_all_is_listed(

@@ -26,9 +26,11 @@ from lgs_cli.wording import printable
 DIRECTORY = ".lgs-manifest"
 
 # Lines of an object of the record, and seconds after which it is written with fewer.
-_LINES, _SECONDS = 1000, 60.0
-# Objects after which they become one.
+_LINES, _SECONDS = 10_000, 60.0
+# Small objects after which they become one.
 _PARTS = 20
+# Bytes of an object that is left as it is, while half of its lines are in force.
+_LARGE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -197,11 +199,18 @@ class RemoteManifest(Manifest):
         return url in self._sizes
 
     def open(self, *, wait: bool) -> None:
-        """Make one object of many, if there are many."""
-        if len(self._old) <= _PARTS:
+        """Make large objects of small ones, if there are many, and of those out of date."""
+        sizes = self._lines_read.sizes
+        if sum(size < _LARGE for size in sizes) <= _PARTS:
             return
-        self._lines_read.write(self._part())
-        store.remove(self._old)
+        in_force = self._lines_read.bytes_in_force()
+        merged = {
+            number
+            for number, (size, left) in enumerate(zip(sizes, in_force, strict=True))
+            if size < _LARGE or left < size / 2
+        }
+        self._lines_read.write(merged, self._part, _LARGE)
+        store.remove([self._old[number] for number in sorted(merged)])
 
     def peek(self) -> None:
         """Read nothing more."""

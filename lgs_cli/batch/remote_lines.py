@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator
 from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import IO
 
@@ -29,6 +31,8 @@ class LinesRead:
         self._places = PathTable()
         self._file: IO[bytes] | None = None
         self._end = 0
+        # Where in the file the lines of each object end.
+        self._ends: list[int] = []
 
     def add_from(self, url: str) -> None:
         """Add the lines of an object; what is none of lgs counts for nothing.
@@ -51,6 +55,7 @@ class LinesRead:
         if self._file is not None:
             with refusals():
                 self._file.flush()
+        self._ends.append(self._end)
 
     def _add(self, output: str, line: bytes) -> None:
         with refusals():
@@ -76,8 +81,32 @@ class LinesRead:
         assert self._file is not None
         return os.pread(self._file.fileno(), place & _LONGEST, place >> _BITS_OF_LENGTH)
 
-    def write(self, url: str) -> None:
-        """Write the last line of each output into one object.
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes of the lines of each object, in the order in which they were added."""
+        return [end - start for start, end in itertools.pairwise((0, *self._ends))]
+
+    def bytes_in_force(self) -> list[int]:
+        """Count for each object the bytes of lines that no later one has replaced."""
+        found = [0] * len(self._ends)
+        for place in self._places.numbers():
+            found[self._object_of(place)] += place & _LONGEST
+        return found
+
+    def _object_of(self, place: int) -> int:
+        return bisect_right(self._ends, place >> _BITS_OF_LENGTH)
+
+    def write(self, objects: Collection[int], name: Callable[[], str], most: int) -> None:
+        """Write the last line of each output that is in one of some objects into new ones.
+
+        Parameters
+        ----------
+        objects : collection of int
+            Numbers of objects, from 0 in the order in which they were added.
+        name : callable
+            Gives the URL of a new object.
+        most : int
+            Bytes after which an object ends.
 
         Raises
         ------
@@ -85,11 +114,16 @@ class LinesRead:
             As :func:`lgs_cli.storage.stores.store.write`, or if the disk for temporary files
             refuses.
         """
-        with _scratch() as near:
-            with refusals():
-                near.writelines(map(self._line, self._places.numbers()))
-                near.flush()
-            store.upload(near.name, url)
+        places = (one for one in self._places.numbers() if self._object_of(one) in objects)
+        place = next(places, None)
+        while place is not None:
+            with _scratch() as near:
+                with refusals():
+                    while place is not None and near.tell() < most:
+                        near.write(self._line(place))
+                        place = next(places, None)
+                    near.flush()
+                store.upload(near.name, name())
 
     def close(self) -> None:
         """Forget all."""
