@@ -208,6 +208,93 @@ def test_a_broken_member_costs_that_member(lgs, tmp_path, noise, order):
     assert scratch(tmp_path) == []
 
 
+def test_what_can_never_be_cleaned_is_passed_over(lgs, tmp_path, noise):
+    files = noise()
+    files["2.png"] = files["2.png"][:40]
+    tar_of(tmp_path / "a.tar", files)
+    with tarfile.open(tmp_path / "a.tar", "a") as tar:
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "0.png"
+        tar.addfile(link)
+    time.sleep(0.05)  # until the time of change says something
+    words = ("clean", "a.tar", "-o", "out", "--masks", "m")
+    assert lgs(*words).returncode == 1
+    before = (tmp_path / "out/a.tar").stat()
+    night = (*words, "--skip-unsupported")
+    run = lgs(*night, "--report", "r.jsonl")
+    assert run.returncode == 0
+    assert run.stderr.startswith("9 images: 0 done, 7 skipped, 2 unsupported, 0 failed")
+    found = {
+        line["source"]: (line["status"], line["error"]) for line in report(tmp_path / "r.jsonl")
+    }
+    assert found["a.tar/0.png"] == ("skipped", None)
+    assert found["a.tar/2.png"] == ("unsupported", "truncated PNG")
+    assert found["a.tar/link.png"][0] == "unsupported"
+    assert lgs(*night, "-n").stdout.decode() == "up to date: a.tar -> out/a.tar\n"
+    after = (tmp_path / "out/a.tar").stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    # With other images, settings or outputs it is done again.
+    for done, *changed in (
+        (6, "--exclude", "3.png"), (7, "--threshold", "0.3"), (7, "--mask-style", "overlay"),
+    ):  # fmt: skip
+        assert f"{done} done" in lgs(*night, *changed).stderr
+    assert "7 done" in lgs(*night).stderr
+    (tmp_path / "m/a.tar").unlink()
+    assert "7 done" in lgs(*night).stderr
+    assert "7 skipped" in lgs(*night).stderr
+    tar_of(tmp_path / "a.tar", files | {"2.png": files["3.png"]})
+    assert lgs(*night).stderr.startswith("8 images: 8 done")
+
+
+def test_what_may_do_better_is_tried_again(lgs, tmp_path, noise):
+    tar_of(tmp_path / "a.tar", noise("hang"))
+    time.sleep(0.05)
+    words = ("clean", "a.tar", "-o", "out", "--timeout", "2", "--skip-unsupported")
+    for _ in range(2):
+        assert lgs(*words).stderr.splitlines()[-1].startswith("8 images: 7 done, 0 skipped, 1 fai")
+
+
+def test_an_archive_without_images(lgs, tmp_path, noise):
+    tar_of(tmp_path / "a.tar", {"a.txt": b"text"})
+    tar_of(tmp_path / "b.tar", noise())
+    for words in (["clean", "a.tar", "-o", "out"], ["scan", "a.tar"]):
+        run = lgs(*words)
+        assert run.returncode == 3
+        assert "lgs: no image found in a.tar" in run.stderr
+    assert lgs("clean", "a.tar", "b.tar", "-o", "out").returncode == 0
+    assert lgs("clean", "b.tar", "-o", "out", "--include", "none").returncode == 3
+
+
+def test_a_directory_is_no_archive(lgs, tmp_path):
+    images(tmp_path / "data.tar", 2)
+    run = lgs("clean", "data.tar", "-o", "out")
+    assert run.returncode == 0
+    assert run.stderr.startswith("2 images: 2 done")
+    os.mkfifo(tmp_path / "b.tar")
+    run = lgs("clean", "b.tar", "-o", "out")
+    assert run.returncode == 2
+    assert run.stderr == "lgs: b.tar: neither a file nor a directory\n"
+
+
+def test_archives_in_lists_and_places_of_images(lgs, tmp_path, noise):
+    tar_of(tmp_path / "a.tar", noise())
+    (tmp_path / "list").write_text("a.tar\ns3://bucket/x.jpg\n")
+    for command in ("clean", "scan"):
+        run = lgs(command, "--files-from", "list", *(["-o", "out"] if command == "clean" else []))
+        assert run.returncode == 1
+        assert "lgs: a.tar: a tar archive among images is not supported\n" in run.stderr
+        assert "lgs: s3://bucket/x.jpg: a URL: give it as INPUT, and not in a list" in run.stderr
+    run = lgs("clean", "a.tar", "--in-place", "--yes")
+    assert run.returncode == 2
+    assert "--in-place is for images, and not for archives as a.tar" in run.stderr
+    run = lgs("clean", "a.tar", "-o", "out", "--preserve-times")
+    assert run.returncode == 2
+    assert "--preserve-times is for images, not for archives" in run.stderr
+    run = lgs("clean", "*.tar", "-o", "out")
+    assert run.returncode == 2
+    assert "write the pattern without quotes" in run.stderr
+
+
 def test_an_archive_is_the_unit_of_resume(lgs, tmp_path, noise):
     files = noise()
     for name in ("a.tar", "b.tar"):
@@ -302,7 +389,7 @@ def test_links_are_no_images(lgs, tmp_path, noise):
             tar.addfile(info, io.BytesIO(files["0.png"]))
     run = lgs("clean", "a.tar", "-o", "out")
     assert run.returncode == 1
-    assert "lgs: a.tar/link.png: a link or a sparse file, and no image file" in run.stderr
+    assert "lgs: a.tar/link.png: a link or a sparse file in the archive: left out" in run.stderr
     assert [name for name, *_ in raw_members(tmp_path / "out" / "a.tar")] == ["0.png"]
 
 
@@ -450,6 +537,25 @@ def test_a_broken_row_loses_its_image_and_nothing_else(lgs, tmp_path, arrow, sam
     assert rows[1]["photo"] is None
     with Image.open(io.BytesIO(rows[2]["photo"])) as picture:
         assert picture.size == (180, 120)
+
+
+def test_a_path_in_the_place_of_an_image_is_a_failure(lgs, tmp_path, arrow, samples):
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"bytes": samples[0]["jpg"], "path": "a.jpg"},
+        {"bytes": None, "path": "b.jpg"},
+        {"bytes": None, "path": None},
+        None,
+    ]
+    pq.write_table(arrow.table({"image": rows}), tmp_path / "a.parquet")
+    run = lgs("clean", "a.parquet", "-o", "out")
+    assert run.returncode == 1
+    assert "lgs: a.parquet/row 1: the table has its path only, and not its bytes" in run.stderr
+    assert "2 images: 1 done, 0 skipped, 1 failed" in run.stderr
+    found = pq.read_table(tmp_path / "out/a.parquet").to_pylist()
+    assert [row["image"] for row in found[1:]] == rows[1:]
+    assert found[0]["image"]["bytes"] != rows[0]["bytes"]
 
 
 def test_the_column_of_images(lgs, tmp_path, arrow, samples):

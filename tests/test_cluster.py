@@ -383,7 +383,7 @@ def test_few_images_are_out_at_a_time(two_workers, tmp_path):
 def test_no_scheduler(lgs, tmp_path):
     image(tmp_path / "in" / "a.png")
     run = lgs("clean", "in", "-o", "out", "--cluster", "tcp://127.0.0.1:1")
-    assert run.returncode == 1
+    assert run.returncode == 2
     end, summary = run.stderr.splitlines()
     assert end == "lgs: --cluster tcp://127.0.0.1:1: no Dask scheduler there"
     assert summary.startswith("0 images: 0 done, 0 skipped, 0 failed")

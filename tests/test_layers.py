@@ -25,7 +25,7 @@ LAYERS = [
     ["defenses"],
     ["defenses.chain"],
     ["storage", "visualize"],
-    ["storage.missing", "storage.spool"],
+    ["storage.missing", "storage.scratch", "storage.spool"],
     ["storage.inputs"],
     ["storage.archives"],
     ["storage.archives.archive"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from folders import files_below, snapshot
 from PIL import Image
-from shell import until
+from shell import PATIENCE, until
 
 SIZE = 128, 96
 TIME = re.compile(r"in \d+\.\d s")
@@ -510,6 +511,24 @@ def test_a_listed_path_that_is_not_there_is_one_failure(scan, tree):
     assert run.returncode == 1
     assert run.stderr.startswith("lgs: in/gone.png: no such file")
     assert run.stdout.endswith(b"\tin/a.png\n")
+
+
+def test_a_list_that_is_still_being_written(lgs, tree, detector):
+    listed, writing = os.pipe()
+    reading, printed = os.pipe()
+    words = ("scan", "--files-from", "-", "--detector", detector, "-j2")
+    with lgs.start(*words, stdin=listed, stdout=printed) as run:
+        os.close(listed)
+        os.close(printed)
+        with open(writing, "wb", buffering=0) as paths, open(reading, "rb") as lines:
+            paths.write(b"in/a.png\n" * 20)  # a few go to each worker at a time
+            assert select.select([lines], [], [], PATIENCE)[0]
+            assert lines.readline().endswith(b"\tin/a.png\n")
+            paths.write(b"in/b.png\n")
+            paths.close()
+            assert b"\tin/b.png\t" in lines.read().splitlines()[-1]
+        assert run.end() == 0
+    assert run.stderr.startswith("21 images: ")
 
 
 def test_max_pixels(scan, tree):

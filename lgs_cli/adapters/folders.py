@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from lgs_cli.adapters.images import Method, chain_of
-from lgs_cli.errors import NoImagesError
+from lgs_cli.errors import NoImagesError, UsageError
 from lgs_cli.formats import FORMATS, MASK_STYLES
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ def clean_folder(
     from lgs_cli.batch.manifest import Manifest
     from lgs_cli.batch.outputs import Outputs
     from lgs_cli.batch.pipeline import CleanSettings
+    from lgs_cli.storage.archives.archive import is_archive
     from lgs_cli.storage.inputs import Selection, find
+    from lgs_cli.storage.stores.store import is_remote
 
     _check(options)
     chain = chain_of(method, {})
@@ -133,6 +135,9 @@ def clean_folder(
         tuple(options.get("exclude", ())),
     )
     paths = [os.fspath(path) for path in _listed(inputs)]
+    for path in (*paths, os.fspath(output)):
+        if is_archive(path) or is_remote(path):
+            raise UsageError(f"{path}: archives and object stores are for lgs clean, at a shell")
     sources = list(find(paths, (), selection, outputs.directories))
     if not sources:
         raise NoImagesError(f"no image found in {', '.join(paths)}")

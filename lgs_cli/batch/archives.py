@@ -16,6 +16,7 @@ from lgs_cli.batch.job import Job, Result, Work, failed
 from lgs_cli.batch.manifest import Manifest
 from lgs_cli.batch.member_index import MemberIndex
 from lgs_cli.batch.pipeline import CleanSettings
+from lgs_cli.batch.run import Skip
 from lgs_cli.batch.scan import ScanSettings
 from lgs_cli.batch.unpacking import Reading, Unpacking, as_problem, fetched_ahead, paths_of
 from lgs_cli.batch.workers import Limits
@@ -23,6 +24,12 @@ from lgs_cli.errors import LgsError
 from lgs_cli.storage import create, remove_temporary, temporary_path, write_error
 from lgs_cli.storage.stores import store
 from lgs_cli.storage.stores.store import is_remote
+from lgs_cli.wording import counted, printable
+
+# Begins what the record says of an image that an archive lost; of more than so many it says
+# nothing.
+_LEFT_OUT = "left out: "
+_MOST_LEFT_OUT = 1000
 
 
 @dataclass(frozen=True)
@@ -48,15 +55,41 @@ class ArchiveRun:
 
     def is_current(self, job: Job) -> bool:
         """Say whether nothing has changed since an archive was done; reads none."""
-        if not self.manifest.is_current(job):
-            return False
-        known = self.manifest.entry(job)
-        if known is None or tuple(known.notes) != self.reading.opening.note():
+        if not self.manifest.is_current(job) or not self._is_chosen_alike(job):
             return False
         return self.index is None or self.index.holds(job)
 
+    def is_settled(self, job: Job) -> bool:
+        """Say whether nothing has changed since an archive was done but for hopeless images."""
+        known = self.manifest.entry(job) if self.manifest.knows(job) else None
+        if known is None or self.manifest.why_hopeless(job) is None:
+            return False
+        assert job.output is not None
+        try:
+            if os.stat(job.output).st_size != known.output_size:
+                return False
+            if job.mask is not None:
+                mask = self.settings.mask_style, os.stat(job.mask).st_size
+                if known.mask is None or mask != known.mask[:2]:
+                    return False
+        except OSError:
+            return False
+        return self._is_chosen_alike(job)
+
+    def skips(self, job: Job, skip: Skip) -> bool:
+        """Say whether an archive is not worked on."""
+        return (skip.current and self.is_current(job)) or (skip.hopeless and self.is_settled(job))
+
+    def _is_chosen_alike(self, job: Job) -> bool:
+        """Say whether the images that were chosen are those that are chosen now."""
+        known = self.manifest.entry(job)
+        if known is None:
+            return False
+        chosen = tuple(note for note in known.notes if not note.startswith(_LEFT_OUT))
+        return chosen == self.reading.opening.note()
+
     def skipped(self, job: Job, places: Iterator[int]) -> Iterator[Result]:
-        """Give the results of an archive that is current."""
+        """Give the results of an archive that is not worked on."""
         try:
             if self.index is not None:
                 for result in self.index.read(job):
@@ -66,14 +99,19 @@ class ArchiveRun:
         except (LgsError, OSError) as error:
             yield failed(job._replace(place=next(places)), as_problem(error), 0.0)
             return
+        known = self.manifest.entry(job)
+        lost = [] if known is None else [one for one in known.notes if one.startswith(_LEFT_OUT)]
         with contextlib.closing(archive):
             for member in archive.members:
-                yield Result(next(places), *paths_of(job, member), status="skipped")
+                result = Result(next(places), *paths_of(job, member), status="skipped")
+                said = _left_out(member.name, "")
+                reasons = (note.removeprefix(said) for note in lost if note.startswith(said))
+                if (reason := next(reasons, None)) is not None:
+                    result = result._replace(output=None, status="unsupported", error=reason)
+                yield result
 
 
-def clean_archives(
-    jobs: Sequence[Job], run: ArchiveRun, *, force: bool = False
-) -> Generator[Result]:
+def clean_archives(jobs: Sequence[Job], run: ArchiveRun, skip: Skip) -> Generator[Result]:
     """Clean the images of archives.
 
     Parameters
@@ -82,8 +120,8 @@ def clean_archives(
         The archives, and where they and the archives of their masks go.
     run : ArchiveRun
         How.
-    force : bool
-        Whether to do again what is up to date.
+    skip : Skip
+        Which archives are not worked on.
 
     Yields
     ------
@@ -100,10 +138,10 @@ def clean_archives(
     places = itertools.count()
     to_do: list[Job] = []
     for job in jobs:
-        if force or not run.is_current(job):
-            to_do.append(job)
-        else:
+        if run.skips(job, skip):
             yield from run.skipped(job, places)
+        else:
+            to_do.append(job)
     archives = (_Cleaning(job, run.reading, places, run) for job in to_do)
     yield from _follow(archives, run.settings, run.reading.limits)
 
@@ -179,14 +217,19 @@ class _Cleaning(Unpacking):
     run: ArchiveRun
     # Index of each image that is done to what came of it.
     done: dict[int, Result] = field(default_factory=dict, init=False)
+    # What is said of each image that will always fail.
+    left_out: list[str] = field(default_factory=list, init=False)
 
     def came(self, result: Result) -> Iterator[Result]:
         """Take the result of an image, and pass it on if it failed."""
         index, result = self.take(result)
         if result.status == "done":
             self.done[index] = result
-        else:
-            yield result
+            return
+        if result.hopeless:
+            assert self.archive is not None
+            self.left_out.append(_left_out(self.archive.members[index].name, result.error or ""))
+        yield result
 
     def finish(self) -> Iterator[Result]:
         """Write the archive, and give the results that are left."""
@@ -220,14 +263,20 @@ class _Cleaning(Unpacking):
         with self._whole(output) as file:
             archive.rewrite(file, lambda index: self._read(index, ".out"))
             size = file.tell()
-        if len(self.done) < self.came_back or self.refused:
+        lost = self.came_back - len(self.done) + len(self.refused)
+        for result in self.refused:
+            name = result.source.removeprefix(self.job.source)[1:]
+            self.left_out.append(_left_out(name, result.error or ""))
+        may_do_better = len(self.left_out) < lost or self.run.index is not None
+        if lost and (may_do_better or lost > _MOST_LEFT_OUT):
             return
         if self.run.index is not None:
             results = [self.done[index] for index in sorted(self.done)]
             self.run.index.write(self.job, results)
         record = Result(
             self.job.place, self.job.source, output, mask,
-            notes=self.reading.opening.note(),
+            error=f"{counted(lost, 'image')} left out" if lost else None,
+            notes=(*self.reading.opening.note(), *self.left_out),
             source_size=self.state[0], source_mtime_ns=self.state[1],
             output_size=size,
             output_mtime_ns=None if is_remote(output) else os.stat(output).st_mtime_ns,
@@ -253,6 +302,10 @@ class _Cleaning(Unpacking):
             yield file
         store.upload(near, path)
         os.unlink(near)
+
+
+def _left_out(name: str, reason: str) -> str:
+    return f"{_LEFT_OUT}{printable(name)}: {reason}"
 
 
 @contextlib.contextmanager

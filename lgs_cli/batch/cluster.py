@@ -18,13 +18,14 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lgs_cli import __version__
 from lgs_cli.batch.chunks import Chunk, do_chunk
 from lgs_cli.batch.job import Job, Result, Work
 from lgs_cli.batch.workers import Limits
-from lgs_cli.errors import LgsError, MissingExtraError
+from lgs_cli.errors import LgsError, MissingExtraError, UsageError
 
 # Tasks that are out: so many a thread of the cluster, and never more than so many.
 _TASKS_A_THREAD = 3
@@ -110,6 +111,7 @@ class _Tasks:
         self._again.extend(self._out.values())
         self._out.clear()
         self._disconnect()
+        kind = LgsError if patience else UsageError
         deadline = time.monotonic() + patience
         while True:
             try:
@@ -118,11 +120,11 @@ class _Tasks:
                 self._client = distributed.Client(where, timeout=5, set_as_default=False)
                 return
             except RuntimeError as error:
-                raise LgsError(f"--cluster {address}: {_reason(error)}") from error
+                raise kind(f"--cluster {address}: {_reason(error)}") from error
             except (OSError, ValueError) as error:
                 if time.monotonic() > deadline or isinstance(error, ValueError):
                     reason = f"--cluster {address}: no Dask scheduler there"
-                    raise LgsError(reason) from error
+                    raise kind(reason) from error
             time.sleep(0.2)
 
     def _local(self) -> Any:
@@ -135,6 +137,8 @@ class _Tasks:
         silent: dict[str, list[str]] = {
             f"distributed.{one}.http.routes": [] for one in ("scheduler", "worker")
         }
+        scratch = TemporaryDirectory("", "lgs-dask-", ignore_cleanup_errors=True)
+        folder = self._stack.enter_context(scratch)
         with import_module("dask").config.set(silent):
             cluster = _distributed().LocalCluster(
                 n_workers=1,
@@ -143,6 +147,7 @@ class _Tasks:
                 dashboard_address=here,
                 worker_dashboard_address=here,
                 memory_limit=0,
+                local_directory=folder,
                 silence_logs=logging.CRITICAL,
             )
         self._stack.callback(cluster.close, timeout=2)

@@ -306,7 +306,7 @@ class Manifest:
         Parameters
         ----------
         result : Result
-            Done.
+            Done; with an ``error``, as far as it can be.
 
         Raises
         ------
@@ -327,6 +327,7 @@ class Manifest:
                 result.output_size,
                 result.output_mtime_ns,
                 mask,
+                result.error,
                 **{name: getattr(result, name) for name in entry.OF_RESULT},
             )
         )

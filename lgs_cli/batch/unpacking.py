@@ -19,7 +19,7 @@ from lgs_cli.batch.pipeline import stamp
 from lgs_cli.batch.workers import Limits
 from lgs_cli.errors import ImageError
 from lgs_cli.storage import temporary_path, write_error
-from lgs_cli.storage.archives.archive import Archive, Member, Part
+from lgs_cli.storage.archives.archive import Archive, Member, MissingImageError, Part
 from lgs_cli.storage.archives.opening import Opening
 from lgs_cli.storage.stores import store
 from lgs_cli.storage.stores.listing import States
@@ -143,7 +143,11 @@ class Unpacking:
                 if member.problem is not None:
                     self._refuse(member)
                     continue
-                image = self.archive.image(index)
+                try:
+                    image = self.archive.image(index)
+                except MissingImageError as error:
+                    self._refuse(member._replace(problem=str(error)))
+                    continue
                 if image is None:
                     continue
                 path = os.path.join(self.folder, str(index))

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lgs_cli.commands.cleaning import follow, limits_of, report_file, report_paths
+from lgs_cli.commands.cleaning import follow, limits_of, report_file, report_paths, skip_of
 from lgs_cli.commands.remote import refuse_for_stores, report_near
-from lgs_cli.errors import UsageError
+from lgs_cli.errors import NoImagesError, UsageError
 from lgs_cli.storage import refuse_overwriting
 from lgs_cli.storage.archives.archive import expand, is_archive
 from lgs_cli.storage.missing import missing
 from lgs_cli.storage.stores.store import any_remote, is_remote
-from lgs_cli.wording import printable
+from lgs_cli.wording import listing, printable
 
 if TYPE_CHECKING:
     from lgs_cli.batch.archives import ArchiveRun
     from lgs_cli.batch.job import Job, Result
     from lgs_cli.batch.pipeline import CleanSettings
+    from lgs_cli.batch.run import Skip
     from lgs_cli.batch.scan import ScanSettings
     from lgs_cli.batch.unpacking import Reading
+
+
+# Archives that are named; the others are counted.
+_MOST_PLACES = 5
 
 
 def clean_archives(
@@ -55,9 +59,12 @@ def clean_archives(
     """
     from lgs_cli.batch.archives import clean_archives
 
-    for name in ("delete", "skip_unsupported"):
-        if options[name]:
-            raise UsageError(f"--{name.replace('_', '-')} is for images, not for archives")
+    for name, is_given in (
+        ("delete", options["delete"]),
+        ("preserve-times", settings.preserve_times),
+    ):
+        if is_given:
+            raise UsageError(f"--{name} is for images, not for archives")
     paths = _archives(inputs, options)
     if options["masks"] is not None and any(path.lower().endswith(".parquet") for path in paths):
         raise UsageError("--masks is for images and tar archives: a table has no names for them")
@@ -67,10 +74,10 @@ def clean_archives(
         with contextlib.closing(run.manifest):
             if options["dry_run"]:
                 run.manifest.peek()
-                return _rehearse(jobs, run, options["force"])
+                return _rehearse(jobs, run, skip_of(options))
             run.manifest.open(wait=options["wait"])
             with report_file(settings, options) as lines:
-                results = clean_archives(jobs, run, force=options["force"])
+                results = _some(clean_archives(jobs, run, skip_of(options)), jobs)
                 return follow(results, None, lines, options).exit_code
 
 
@@ -110,9 +117,20 @@ def archive_scan(
     jobs = [Job(place, path) for place, path in enumerate(paths)]
     with (
         _reading(paths, None, None, options) as reading,
-        contextlib.closing(scan_archives(jobs, reading, settings)) as results,
+        contextlib.closing(_some(scan_archives(jobs, reading, settings), jobs)) as results,
     ):
         yield results
+
+
+def _some(results: Generator[Result], jobs: Sequence[Job]) -> Generator[Result]:
+    """Give the results of archives; NoImagesError in the end if there was none."""
+    first = None
+    with contextlib.closing(results):
+        for first in results:
+            yield first
+    if jobs and first is None:
+        places = listing([printable(job.source) for job in jobs], _MOST_PLACES)
+        raise NoImagesError(f"no image found in {places}")
 
 
 def _archives(inputs: Sequence[str], options: dict[str, Any]) -> list[str]:
@@ -140,6 +158,7 @@ def _reading(
     from lgs_cli.batch.unpacking import Reading
     from lgs_cli.storage.archives.opening import Opening
     from lgs_cli.storage.inputs import Selection
+    from lgs_cli.storage.scratch import scratch_directory
     from lgs_cli.storage.stores.listing import states_of
 
     selection = Selection(True, options["include"], options["exclude"])
@@ -151,7 +170,7 @@ def _reading(
     # The workers of a cluster share the current directory, and not that for temporary files.
     cluster = options["cluster"]
     place = None if cluster is None or cluster.address == "local" else os.getcwd()
-    with tempfile.TemporaryDirectory("", ".lgs-", place, ignore_cleanup_errors=True) as scratch:
+    with scratch_directory(place) as scratch:
         yield Reading(opening, states, limits_of(options), scratch)
 
 
@@ -192,9 +211,9 @@ def _run(
     return ArchiveRun(reading, settings, record, MemberIndex(output, record))
 
 
-def _rehearse(jobs: Sequence[Job], run: ArchiveRun, force: bool) -> int:
+def _rehearse(jobs: Sequence[Job], run: ArchiveRun, skip: Skip) -> int:
     """Say what a run would do."""
     for job in jobs:
-        what = "up to date" if not force and run.is_current(job) else "would clean"
+        what = "up to date" if run.skips(job, skip) else "would clean"
         click.echo(f"{what}: {printable(job.source)} -> {printable(job.output or '')}")
     return 0

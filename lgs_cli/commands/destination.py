@@ -180,6 +180,9 @@ def _check_in_place(inputs: Sequence[str], options: dict[str, Any]) -> None:
     ending = backup_ending(options["backup"])
     if "-" in inputs:
         raise UsageError("stdin cannot be replaced: write lgs clean - -o -")
+    archive = next(filter(is_archive, inputs), None)
+    if archive is not None:
+        raise UsageError(f"--in-place is for images, and not for archives as {printable(archive)}")
     if ending is None and not options["yes"]:
         raise UsageError(
             "--in-place replaces your images: keep them with --backup .orig, or confirm with --yes"

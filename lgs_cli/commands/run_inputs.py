@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from lgs_cli.commands.run_options import ListedPaths, say_folders, selection_of
 from lgs_cli.errors import UsageError
@@ -73,16 +75,35 @@ def inputs_of(inputs: Sequence[str], options: dict[str, Any], never: Iterable[st
     return _first(inputs, options, never, PassedOver())
 
 
-def next_inputs_of(inputs: Sequence[str], options: dict[str, Any], never: Iterable[str]) -> Inputs:
+def next_inputs_of(
+    inputs: Sequence[str],
+    options: dict[str, Any],
+    never: Iterable[str],
+    *,
+    at_once: bool = False,
+) -> Inputs:
     """List the first images of a run; the others are found later, and not checked.
 
-    Parameters and errors are those of :func:`inputs_of`.
+    The other parameters, and errors, are those of :func:`inputs_of`.
+
+    Parameters
+    ----------
+    at_once : bool
+        Whether to begin with the first image, and not to know how many there are.
     """
     from lgs_cli.batch import sources
     from lgs_cli.storage.inputs import PassedOver
     from lgs_cli.storage.spool import Spool
 
-    return _first(inputs, options, never, PassedOver(Spool()), sources.AHEAD)
+    return _first(inputs, options, never, PassedOver(Spool()), 1 if at_once else sources.AHEAD)
+
+
+def is_pipe(file: IO[bytes] | None) -> bool:
+    """Say whether a list may still be being written."""
+    try:
+        return file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (OSError, ValueError):  # it has no descriptor, or is closed
+        return False
 
 
 def first_inputs_of(

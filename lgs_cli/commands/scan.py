@@ -15,7 +15,7 @@ from lgs_cli.commands.cleaning import limits_of
 from lgs_cli.commands.defense_options import Location, try_detector
 from lgs_cli.commands.meter import progress_option
 from lgs_cli.commands.progress import Progress
-from lgs_cli.commands.run_inputs import next_inputs_of
+from lgs_cli.commands.run_inputs import is_pipe, next_inputs_of
 from lgs_cli.commands.run_options import (
     allowed_failures,
     failure_options,
@@ -165,7 +165,9 @@ def _scan_files(inputs: tuple[str, ...], settings: ScanSettings, options: dict[s
 
         settings, found = remote_scan(inputs, settings, options)
     else:
-        found = next_inputs_of(inputs, options, () if directory is None else (directory,))
+        never = () if directory is None else (directory,)
+        at_once = is_pipe(options["files_from"])
+        found = next_inputs_of(inputs, options, never, at_once=at_once)
     first: Iterable[Source] = found.sources
     more: Iterable[Source] = found.more if directory is None else _apart(found.more, directory)
     if options["shard"] is not None:

@@ -26,6 +26,10 @@ _FOREIGN: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("SVG", re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg", re.DOTALL)),
     ("PFM", re.compile(rb"P[fF][\s#]")),
     ("PAM", re.compile(rb"P7[\s#]")),
+    ("a tar archive among images", re.compile(rb".{257}ustar", re.DOTALL)),
+    ("a Parquet table among images", re.compile(rb"PAR1")),
+    ("a ZIP archive", re.compile(rb"PK\x03\x04")),
+    ("gzip", re.compile(rb"\x1f\x8b")),
 )
 
 _TITLES = {"jp2": "JPEG 2000", "webp": "WebP"}

@@ -166,6 +166,9 @@ def find(
             directory, name = os.path.split(path)
             yield Source(_as_root(directory), name)
     for path in listed:
+        if "://" in path and not os.path.lexists(path):
+            yield Source("", path, "a URL: give it as INPUT, and not in a list")
+            continue
         normal = os.path.normpath(path)
         if os.path.isabs(normal) or normal.split(os.sep)[0] == os.pardir:
             root, relative = os.path.split(normal)

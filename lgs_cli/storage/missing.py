@@ -26,6 +26,14 @@ def missing(path: str) -> UsageError:
     UsageError
         To raise.
     """
+    if os.path.lexists(path):
+        return UsageError(f"{printable(path)}: neither a file nor a directory")
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return UsageError(f"{printable(path)}: permission denied")
+    except (OSError, ValueError):
+        pass
     hint = _hint(path)
     return UsageError(f"{printable(path)}: no such file or directory{hint and '; '}{hint}")
 
@@ -36,6 +44,10 @@ def _hint(path: str) -> str:
     if path.startswith("~"):
         return "write ~ without quotes, or $HOME: the shell has to replace it"
     if any(char in path for char in "*?["):
+        from glob import iglob  # takes long to load, and is seldom needed
+
+        if next(iglob(path), None) is not None:
+            return "write the pattern without quotes: the shell has to replace it"
         return "the pattern matches nothing here"
     directory, name = os.path.split(path.rstrip(os.sep))
     try:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import IO, NamedTuple, Protocol
 
+from lgs_cli.errors import ImageError
+
 SUFFIXES = (".tar", ".parquet")
 
 _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
@@ -30,6 +32,10 @@ class Member(NamedTuple):
     name: str
     new_name: str
     problem: str | None = None
+
+
+class MissingImageError(ImageError):
+    """An image that an archive names and does not hold."""
 
 
 class Part(NamedTuple):
@@ -57,7 +63,7 @@ class Archive(Protocol):
     def image(self, index: int) -> Part | bytes | None:
         """Say where in the file an image lies, or read it; None if there is none after all.
 
-        Quick if they are asked for in order.
+        Quick if they are asked for in order. Raises MissingImageError if it lies elsewhere.
         """
         ...
 
@@ -75,8 +81,8 @@ class Archive(Protocol):
 
 
 def is_archive(path: str) -> bool:
-    """Say whether a path names an archive, by its suffix."""
-    return os.path.splitext(path)[1].lower() in SUFFIXES
+    """Say whether a path names an archive, by its suffix; a directory is none."""
+    return os.path.splitext(path)[1].lower() in SUFFIXES and not os.path.isdir(path)
 
 
 def expand(pattern: str) -> list[str]:

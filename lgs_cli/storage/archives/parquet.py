@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Any
 
 from lgs_cli.errors import ImageError, MissingExtraError, UsageError
-from lgs_cli.storage.archives.archive import Bytes, Member
+from lgs_cli.storage.archives.archive import Bytes, Member, MissingImageError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -61,6 +61,7 @@ class ParquetArchive:
         self.members = [Member(name, name) for name in names]
         self._group = -1
         self._images: list[bytes | None] = []
+        self._paths: list[str | None] = []
 
     def image(self, index: int) -> bytes | None:
         """Read the image of a row; None if it has none."""
@@ -70,15 +71,23 @@ class ParquetArchive:
                 table = self._file.read_row_group(group, [self._column], use_threads=False)
             except self._arrow.ArrowException as error:
                 raise ImageError(_reason(error)) from error
-            self._group, self._images = group, self._encoded(table[self._column])
-        image: bytes | None = self._images[index - self._starts[group]]
+            self._group = group
+            self._keep(table[self._column])
+        row = index - self._starts[group]
+        image: bytes | None = self._images[row]
+        if image is None and self._paths[row] is not None:
+            raise MissingImageError("the table has its path only, and not its bytes")
         return image
 
-    def _encoded(self, column: pyarrow.ChunkedArray) -> list[bytes | None]:
+    def _keep(self, column: pyarrow.ChunkedArray) -> None:
+        """Keep the images of a row group, and the paths that stand beside them."""
+        self._paths = [None] * len(column)
         if self._arrow.types.is_struct(column.type):
-            column = self._arrow.compute.struct_field(column, "bytes")
-        images: list[bytes | None] = column.to_pylist()
-        return images
+            struct_field = self._arrow.compute.struct_field
+            if column.type.get_field_index("path") >= 0:
+                self._paths = struct_field(column, "path").to_pylist()
+            column = struct_field(column, "bytes")
+        self._images = column.to_pylist()
 
     def rewrite(self, file: IO[bytes], cleaned: Bytes) -> None:
         """Write a table like this one, but with other images in it."""

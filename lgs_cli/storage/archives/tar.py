@@ -68,7 +68,7 @@ class TarArchive:
                 taken[new_name] += 1
             problem = None
             if not info.isreg() or info.issparse():
-                problem = "a link or a sparse file, and no image file"
+                problem = "a link or a sparse file in the archive: left out"
             elif new_name != info.name and taken[new_name] > 1:
                 problem = f"the archive holds another {new_name}"
             self.members.append(Member(info.name, new_name, problem))
