@@ -117,8 +117,8 @@ class _Commands(Group):
 def commands() -> None:
     """Clean images of localized adversarial noise, a folder at a time.
 
-    'lgs help' lists topics with examples: config, cron, find, in-place, make, programs, shards,
-    watch.
+    'lgs help' also lists topics with examples: archives, config, cron, find, in-place, make,
+    programs, shards, watch.
 
     \b
     Exit codes: 0 all done or up to date   1 some image failed

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import tarfile
 import time
 import warnings
@@ -377,6 +378,30 @@ def test_two_members_never_get_one_name(lgs, tmp_path, photographs, noise):
     assert run.returncode == 1
     assert "lgs: a.tar/0.jpg: the archive holds another 0.png" in run.stderr
     assert [name for name, *_ in raw_members(tmp_path / "out" / "a.tar")] == ["0.png"]
+
+
+@pytest.mark.parametrize("format", ["gnu", "posix", "ustar"])
+def test_a_hard_link_is_the_image_that_it_names(lgs, tmp_path, photographs, cleaned, format):
+    (tmp_path / "set").mkdir()
+    first, second = (tmp_path / "set" / name for name in ("a.jpg", "b.jpg"))
+    first.write_bytes(jpeg(photographs[0]))
+    os.link(first, second)
+    os.link(first, tmp_path / "set/c.txt")
+    words = ["tar", "cf", "a.tar", f"--format={format}", "--sort=name", "set"]
+    subprocess.run(words, cwd=tmp_path, check=True)
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert [info.type for info in tar] == [
+            tarfile.DIRTYPE,
+            tarfile.REGTYPE,
+            *2 * [tarfile.LNKTYPE],
+        ]
+    expected = cleaned({"a.jpg": first.read_bytes()})["a.jpg"]
+    for options in ([], ["--exclude", "a.jpg"]):
+        run = lgs("clean", "a.tar", "-o", "out", "--force", *options)
+        assert run.returncode == 0, run.stderr
+        subprocess.run(["tar", "xf", "out/a.tar"], cwd=tmp_path, check=True)
+        assert second.read_bytes() == expected
+        assert (first.read_bytes() == expected) == (not options)
 
 
 def test_links_are_no_images(lgs, tmp_path, noise):

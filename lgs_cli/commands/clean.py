@@ -147,9 +147,10 @@ _SECTIONS = {
 def clean(inputs: tuple[str, ...], output: str | None, **options: Any) -> int:
     """Clean images and directories of images.
 
-    Directories are walked in sorted order, and their tree is kept under the output directory;
-    hidden files are passed over. What an earlier run has done, and nothing has changed since, is
-    skipped. Inputs are never changed, but for --in-place.
+    INPUT is an image, a directory, an archive (tar, Parquet) or a URL of an object store ('lgs help
+    archives'). Directories are walked in sorted order, and their tree is kept under the output
+    directory; hidden files are passed over. What an earlier run has done, and nothing has changed
+    since, is skipped. Inputs are never changed, but for --in-place.
 
     \b
     Examples:

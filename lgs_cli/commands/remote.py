@@ -90,6 +90,8 @@ def clean_remote(
     from lgs_cli.batch.remote_inputs import RemoteGuard, RemoteInputs
 
     refuse_for_stores(output, options)
+    if settings.preserve_times:
+        raise UsageError("--preserve-times is for files, not for object stores")
     places = {path.rstrip("/") for path in (output, options["masks"] or "")}
     for path in inputs:
         if path.rstrip("/") in places:

@@ -20,6 +20,50 @@ class Topic(NamedTuple):
     text: str
 
 
+_ARCHIVES = Topic(
+    "Tar and Parquet archives, and object stores.",
+    """\
+    lgs clean 'shard-{000..999}.tar' -o out     WebDataset
+    lgs clean train.parquet -o out              pip install 'lgs-cli[parquet]'
+    lgs clean s3://bucket/in -o s3://bucket/out 'lgs-cli[remote]', and s3fs
+    lgs clean 's3://bucket/shard-{000..999}.tar' -o s3://bucket/out
+    lgs scan 'shard-{000..999}.tar' --json
+
+Archives go in a run of their own. lgs itself writes out braces, here in quotes;
+patterns as *.tar are for the shell. Stores are those that fsspec opens, with
+its packages: s3fs, gcsfs, adlfs.
+
+An archive becomes one of the same name, in which all but the images stays as it
+is. It appears when it is whole: its images count as done then, and not before.
+A broken image is named, the exit code is 1, and it is left out: in Parquet its
+cell is null, or empty if it cannot be null. Symbolic links and sparse files in
+a tar are left out too; a hard link to an image becomes an image. The next run
+does all of that archive again; with --skip-unsupported only if something has
+changed. In a tar the mask of x.jpg is x.png.
+
+What goes with what:
+
+                       files  a list  tar  Parquet  in a store
+    --masks            yes    yes     yes  no       yes
+    --report           yes    yes     yes  yes      yes
+    --shard            yes    yes     yes  yes      yes
+    --cluster          yes    yes     yes  yes      yes
+    --skip-unsupported yes    yes     yes  yes      no
+    --wait             yes    yes     yes  yes      no
+    --delete           yes    no      no   no       no
+    --preserve-times   yes    yes     no   no       no
+    --in-place         yes    yes     no   no       no
+    --watch            yes    no      no   no       no
+    lgs_cli (Python)   yes    -       no   no       no
+
+--shard divides archives, and not the images in them, by a hash of their names:
+with few of them the parts differ in size.
+
+What has been done in a store is recorded every 10,000 images or 60 seconds, and
+at the end. After kill -9 a later run does up to so many again.
+""",
+)
+
 _CONFIG = Topic(
     "Values of options from a file or the environment.",
     """\
@@ -233,6 +277,7 @@ it works: total and seconds_left are null until it has found all.
 )
 
 TOPICS = {
+    "archives": _ARCHIVES,
     "config": _CONFIG,
     "cron": _CRON,
     "find": _FIND,

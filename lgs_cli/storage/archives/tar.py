@@ -67,7 +67,7 @@ class TarArchive:
             if new_name != info.name:
                 taken[new_name] += 1
             problem = None
-            if not info.isreg() or info.issparse():
+            if self._parts[len(self.members)] is None:
                 problem = "a link or a sparse file in the archive: left out"
             elif new_name != info.name and taken[new_name] > 1:
                 problem = f"the archive holds another {new_name}"
@@ -78,18 +78,28 @@ class TarArchive:
         """Find the images; note where they are, the names of all members, and where all ends."""
         self._names: list[str] = []
         self._end = 0
+        # Where the data of each image is: that of a hard link, where it was first.
+        self._parts: list[Part | None] = []
+        parts: dict[str, Part | None] = {}
         try:
             with tarfile.open(fileobj=self._file, mode="r:") as tar:
                 self._encoding = tar.encoding
                 while (info := tar.next()) is not None:
                     vars(tar)["members"] = []  # it would remember them all
                     self._names.append(info.name)
-                    place = _Place(info.offset, info.offset_data, info.size)
+                    # A hard link has no data, whatever size it says.
+                    size = 0 if info.islnk() else info.size
+                    place = _Place(info.offset, info.offset_data, size)
                     self._end = tar.offset
+                    part = Part(place.data, size) if info.isreg() else None
+                    if info.islnk():
+                        part = parts.get(info.linkname)
+                    part = parts[info.name] = None if info.issparse() else part
                     named = os.path.basename(info.name)
                     if info.isdir() or named.startswith(".") or not selection.takes(info.name):
                         continue
                     self._places.append(place)
+                    self._parts.append(part)
                     yield info
         except tarfile.TarError as error:
             raise ImageError(f"a damaged tar archive: {error}") from error
@@ -106,8 +116,9 @@ class TarArchive:
 
     def image(self, index: int) -> Part:
         """Say where an image lies."""
-        place = self._places[index]
-        return Part(place.data, place.size)
+        part = self._parts[index]
+        assert part is not None
+        return part
 
     def _read(self, start: int, size: int) -> bytes:
         self._file.seek(start)
@@ -133,7 +144,7 @@ class TarArchive:
     def _header(self, index: int, size: int) -> bytes:
         """Give the headers of an image, changed in nothing but size and name."""
         place, info, member = self._places[index], self._infos[index], self.members[index]
-        simple = "size" not in info.pax_headers and size < 8**11
+        simple = "size" not in info.pax_headers and size < 8**11 and not info.islnk()
         if member.new_name == info.name and simple:
             blocks = bytearray(self._read(place.start, place.data - place.start))
             header = memoryview(blocks)[-tarfile.BLOCKSIZE :]
@@ -145,7 +156,7 @@ class TarArchive:
         for name in ("mode", "uid", "gid", "uname", "gname", "mtime"):
             setattr(changed, name, getattr(info, name))
         changed.size = size
-        replaced = ("path", "size")
+        replaced = ("path", "size", "linkpath")
         changed.pax_headers = {k: v for k, v in info.pax_headers.items() if k not in replaced}
         return changed.tobuf(tarfile.PAX_FORMAT, self._encoding, "surrogateescape")
 
