@@ -266,6 +266,14 @@ def test_an_archive_without_images(lgs, tmp_path, noise):
     assert lgs("clean", "b.tar", "-o", "out", "--include", "none").returncode == 3
 
 
+def test_archives_in_a_directory_have_to_be_named(lgs, tmp_path, noise):
+    (tmp_path / "set").mkdir()
+    tar_of(tmp_path / "set/a.tar", noise())
+    run = lgs("clean", "set", "-o", "out")
+    assert run.returncode == 3
+    assert run.stderr == "lgs: no image found in set; name archives as INPUT: set/a.tar\n"
+
+
 def test_a_directory_is_no_archive(lgs, tmp_path):
     images(tmp_path / "data.tar", 2)
     run = lgs("clean", "data.tar", "-o", "out")

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from lgs_cli.commands.run_options import ListedPaths, say_folders, selection_of
 from lgs_cli.errors import UsageError
+from lgs_cli.storage.archives.archive import is_archive
 from lgs_cli.storage.missing import no_images
 from lgs_cli.wording import counted
 
@@ -161,7 +162,9 @@ def _first(
     if not sources:
         say_folders(passed_over, options)
         places = [f"{counted(more.count, 'path')} of --files-from"] if more.count else []
-        raise no_images([*inputs, *places], bool(options["include"] or options["exclude"]))
+        filtered = bool(options["include"] or options["exclude"])
+        archive = next(filter(is_archive, passed_over.files), None)
+        raise no_images([*inputs, *places], filtered, archive)
     return Inputs(inputs, sources, passed_over, found)
 
 

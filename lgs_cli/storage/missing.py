@@ -59,7 +59,7 @@ def _hint(path: str) -> str:
     return f"it is looked for in {printable(os.path.abspath(directory))}"
 
 
-def no_images(inputs: Iterable[str], filtered: bool) -> NoImagesError:
+def no_images(inputs: Iterable[str], filtered: bool, archive: str | None) -> NoImagesError:
     """Say that there is no image.
 
     Parameters
@@ -68,6 +68,8 @@ def no_images(inputs: Iterable[str], filtered: bool) -> NoImagesError:
         Where it was looked for; none if ``--files-from`` lists nothing.
     filtered : bool
         Whether an option takes only some files of directories.
+    archive : str or None
+        An archive that was passed over, if there is one.
 
     Returns
     -------
@@ -80,5 +82,7 @@ def no_images(inputs: Iterable[str], filtered: bool) -> NoImagesError:
     where = f" in {listing(places, _MOST_PLACES)}"
     if filtered:
         return NoImagesError(f"no image found{where}; --include or --exclude may leave out all")
+    if archive is not None:
+        return NoImagesError(f"no image found{where}; name archives as INPUT: {printable(archive)}")
     suffixes = " ".join(form.suffixes[0] for form in FORMATS.values())
     return NoImagesError(f"no image found{where}: no name ends in one of {suffixes}, or the like")
