@@ -243,6 +243,7 @@ def test_what_can_never_be_cleaned_is_passed_over(lgs, tmp_path, noise):
     (tmp_path / "m/a.tar").unlink()
     assert "7 done" in lgs(*night).stderr
     assert "7 skipped" in lgs(*night).stderr
+    assert "7 done" in lgs(*night, "--force").stderr
     tar_of(tmp_path / "a.tar", files | {"2.png": files["3.png"]})
     assert lgs(*night).stderr.startswith("8 images: 8 done")
 

@@ -78,7 +78,9 @@ class ArchiveRun:
 
     def skips(self, job: Job, skip: Skip) -> bool:
         """Say whether an archive is not worked on."""
-        return (skip.current and self.is_current(job)) or (skip.hopeless and self.is_settled(job))
+        if not skip.current:
+            return False
+        return self.is_current(job) or (skip.hopeless and self.is_settled(job))
 
     def _is_chosen_alike(self, job: Job) -> bool:
         """Say whether the images that were chosen are those that are chosen now."""
