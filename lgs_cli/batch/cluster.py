@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lgs_cli import __version__
@@ -26,6 +25,7 @@ from lgs_cli.batch.chunks import Chunk, do_chunk
 from lgs_cli.batch.job import Job, Result, Work
 from lgs_cli.batch.workers import Limits
 from lgs_cli.errors import LgsError, MissingExtraError, UsageError
+from lgs_cli.storage.scratch import scratch_directory
 
 # Tasks that are out: so many a thread of the cluster, and never more than so many.
 _TASKS_A_THREAD = 3
@@ -137,8 +137,7 @@ class _Tasks:
         silent: dict[str, list[str]] = {
             f"distributed.{one}.http.routes": [] for one in ("scheduler", "worker")
         }
-        scratch = TemporaryDirectory("", "lgs-dask-", ignore_cleanup_errors=True)
-        folder = self._stack.enter_context(scratch)
+        folder = self._stack.enter_context(scratch_directory())
         with import_module("dask").config.set(silent):
             cluster = _distributed().LocalCluster(
                 n_workers=1,

@@ -11,12 +11,12 @@ import click
 
 from lgs_cli.commands.cleaning import follow, limits_of, report_file, report_paths, skip_of
 from lgs_cli.commands.remote import refuse_for_stores, report_near
-from lgs_cli.errors import NoImagesError, UsageError
+from lgs_cli.errors import UsageError
 from lgs_cli.storage import refuse_overwriting
 from lgs_cli.storage.archives.archive import expand, is_archive
-from lgs_cli.storage.missing import missing
+from lgs_cli.storage.missing import missing, no_images
 from lgs_cli.storage.stores.store import any_remote, is_remote
-from lgs_cli.wording import listing, printable
+from lgs_cli.wording import printable
 
 if TYPE_CHECKING:
     from lgs_cli.batch.archives import ArchiveRun
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from lgs_cli.batch.run import Skip
     from lgs_cli.batch.scan import ScanSettings
     from lgs_cli.batch.unpacking import Reading
-
-
-# Archives that are named; the others are counted.
-_MOST_PLACES = 5
 
 
 def clean_archives(
@@ -77,7 +73,7 @@ def clean_archives(
                 return _rehearse(jobs, run, skip_of(options))
             run.manifest.open(wait=options["wait"])
             with report_file(settings, options) as lines:
-                results = _some(clean_archives(jobs, run, skip_of(options)), jobs)
+                results = _some(clean_archives(jobs, run, skip_of(options)), jobs, options)
                 return follow(results, None, lines, options).exit_code
 
 
@@ -117,20 +113,23 @@ def archive_scan(
     jobs = [Job(place, path) for place, path in enumerate(paths)]
     with (
         _reading(paths, None, None, options) as reading,
-        contextlib.closing(_some(scan_archives(jobs, reading, settings), jobs)) as results,
+        contextlib.closing(_some(scan_archives(jobs, reading, settings), jobs, options)) as results,
     ):
         yield results
 
 
-def _some(results: Generator[Result], jobs: Sequence[Job]) -> Generator[Result]:
+def _some(
+    results: Generator[Result], jobs: Sequence[Job], options: dict[str, Any]
+) -> Generator[Result]:
     """Give the results of archives; NoImagesError in the end if there was none."""
     first = None
     with contextlib.closing(results):
         for first in results:
             yield first
     if jobs and first is None:
-        places = listing([printable(job.source) for job in jobs], _MOST_PLACES)
-        raise NoImagesError(f"no image found in {places}")
+        filtered = bool(options["include"] or options["exclude"])
+        hint = "no member has the suffix of an image, and no row holds one"
+        raise no_images([job.source for job in jobs], filtered, hint)
 
 
 def _archives(inputs: Sequence[str], options: dict[str, Any]) -> list[str]:

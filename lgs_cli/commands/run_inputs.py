@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
-import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lgs_cli.commands.run_options import ListedPaths, say_folders, selection_of
 from lgs_cli.errors import UsageError
 from lgs_cli.storage.archives.archive import is_archive
 from lgs_cli.storage.missing import no_images
-from lgs_cli.wording import counted
+from lgs_cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from lgs_cli.batch.guard import Guard
@@ -99,14 +97,6 @@ def next_inputs_of(
     return _first(inputs, options, never, PassedOver(Spool()), 1 if at_once else sources.AHEAD)
 
 
-def is_pipe(file: IO[bytes] | None) -> bool:
-    """Say whether a list may still be being written."""
-    try:
-        return file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-    except (OSError, ValueError):  # it has no descriptor, or is closed
-        return False
-
-
 def first_inputs_of(
     inputs: Sequence[str], options: dict[str, Any], outputs: Outputs, others: Sequence[str]
 ) -> Inputs:
@@ -164,7 +154,8 @@ def _first(
         places = [f"{counted(more.count, 'path')} of --files-from"] if more.count else []
         filtered = bool(options["include"] or options["exclude"])
         archive = next(filter(is_archive, passed_over.files), None)
-        raise no_images([*inputs, *places], filtered, archive)
+        hint = None if archive is None else f"name archives as INPUT: {printable(archive)}"
+        raise no_images([*inputs, *places], filtered, hint)
     return Inputs(inputs, sources, passed_over, found)
 
 

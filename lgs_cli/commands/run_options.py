@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -124,6 +125,14 @@ def allowed_failures(options: dict[str, Any]) -> int | None:
     """Say how many images may fail before the run ends; None for any number."""
     most: int | None = 0 if options["fail_fast"] else options["max_failures"]
     return most
+
+
+def is_pipe(file: IO[bytes] | None) -> bool:
+    """Say whether a list may still be being written."""
+    try:
+        return file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (OSError, ValueError):  # it has no descriptor, or is closed
+        return False
 
 
 class ListedPaths:

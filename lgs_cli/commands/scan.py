@@ -15,10 +15,11 @@ from lgs_cli.commands.cleaning import limits_of
 from lgs_cli.commands.defense_options import Location, try_detector
 from lgs_cli.commands.meter import progress_option
 from lgs_cli.commands.progress import Progress
-from lgs_cli.commands.run_inputs import is_pipe, next_inputs_of
+from lgs_cli.commands.run_inputs import next_inputs_of
 from lgs_cli.commands.run_options import (
     allowed_failures,
     failure_options,
+    is_pipe,
     say_folders,
     selection_options,
     worker_options,

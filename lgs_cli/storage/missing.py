@@ -26,16 +26,16 @@ def missing(path: str) -> UsageError:
     UsageError
         To raise.
     """
-    if os.path.lexists(path):
-        return UsageError(f"{printable(path)}: neither a file nor a directory")
     try:
         os.lstat(path)
     except PermissionError:
-        return UsageError(f"{printable(path)}: permission denied")
+        reason = "permission denied"
     except (OSError, ValueError):
-        pass
-    hint = _hint(path)
-    return UsageError(f"{printable(path)}: no such file or directory{hint and '; '}{hint}")
+        hint = _hint(path)
+        reason = f"no such file or directory{hint and '; '}{hint}"
+    else:
+        reason = "neither a file nor a directory"
+    return UsageError(f"{printable(path)}: {reason}")
 
 
 def _hint(path: str) -> str:
@@ -59,7 +59,7 @@ def _hint(path: str) -> str:
     return f"it is looked for in {printable(os.path.abspath(directory))}"
 
 
-def no_images(inputs: Iterable[str], filtered: bool, archive: str | None) -> NoImagesError:
+def no_images(inputs: Iterable[str], filtered: bool, hint: str | None = None) -> NoImagesError:
     """Say that there is no image.
 
     Parameters
@@ -68,8 +68,8 @@ def no_images(inputs: Iterable[str], filtered: bool, archive: str | None) -> NoI
         Where it was looked for; none if ``--files-from`` lists nothing.
     filtered : bool
         Whether an option takes only some files of directories.
-    archive : str or None
-        An archive that was passed over, if there is one.
+    hint : str, optional
+        Why else there may be none; by default that images are known by their suffixes.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def no_images(inputs: Iterable[str], filtered: bool, archive: str | None) -> NoI
     where = f" in {listing(places, _MOST_PLACES)}"
     if filtered:
         return NoImagesError(f"no image found{where}; --include or --exclude may leave out all")
-    if archive is not None:
-        return NoImagesError(f"no image found{where}; name archives as INPUT: {printable(archive)}")
+    if hint is not None:
+        return NoImagesError(f"no image found{where}; {hint}")
     suffixes = " ".join(form.suffixes[0] for form in FORMATS.values())
     return NoImagesError(f"no image found{where}: no name ends in one of {suffixes}, or the like")

@@ -190,9 +190,10 @@ def at_once(jobs: Iterable[Any], work: object, limits: object) -> Generator[Any]
 
     for job in jobs:
         yield Result(
-            *job, width=640, height=480, format="jpeg", coverage=0.25, score=0.25, seconds=0.01,
-            source_size=1, source_mtime_ns=1_000_000_000, output_size=1,
-            output_mtime_ns=1_000_000_000,
+            job.place, job.source, job.output, job.mask,
+            width=640, height=480, format="jpeg", coverage=0.25, score=0.25, seconds=0.01,
+            source_size=1, source_mtime_ns=1_000_000_000,
+            output_size=1, output_mtime_ns=1_000_000_000,
         )  # fmt: skip
 
 

@@ -62,12 +62,12 @@ class TarArchive:
             raise
         taken = Counter(self._names)
         self.members: list[Member] = []
-        for info in found:
+        for info, part in zip(found, self._parts, strict=True):
             new_name = _renamed(info.name, format)
             if new_name != info.name:
                 taken[new_name] += 1
             problem = None
-            if self._parts[len(self.members)] is None:
+            if part is None:
                 problem = "a link or a sparse file in the archive: left out"
             elif new_name != info.name and taken[new_name] > 1:
                 problem = f"the archive holds another {new_name}"
@@ -91,10 +91,12 @@ class TarArchive:
                     size = 0 if info.islnk() else info.size
                     place = _Place(info.offset, info.offset_data, size)
                     self._end = tar.offset
-                    part = Part(place.data, size) if info.isreg() else None
+                    part = None
                     if info.islnk():
                         part = parts.get(info.linkname)
-                    part = parts[info.name] = None if info.issparse() else part
+                    elif info.isreg() and not info.issparse():
+                        part = Part(place.data, size)
+                    parts[info.name] = part
                     named = os.path.basename(info.name)
                     if info.isdir() or named.startswith(".") or not selection.takes(info.name):
                         continue
